@@ -51,7 +51,7 @@ class Projection:
 
     @classmethod
     def of(cls, model: Any, vocab_size: int | None = None) -> "Projection":
-        """The output head of a transformers model (any causal language model), cut to `vocab_size` ids.
+        """The output head of a transformers causal language model, cut to `vocab_size` ids.
 
         Raises:
             ValueError: if the model has no output head.
@@ -63,11 +63,10 @@ class Projection:
                 "projected. Load it as a causal language model (AutoModelForCausalLM)."
             )
         config = model.config.get_text_config()
-        scale = (getattr(config, "logit_scale", None) or 1.0) / (
-            getattr(config, "logits_scaling", None) or 1.0
-        )
+        factor = getattr(config, "logit_scale", None) or 1.0
+        divisor = getattr(config, "logits_scaling", None) or 1.0
         softcap = getattr(config, "final_logit_softcapping", None)
-        return cls(head.weight, getattr(head, "bias", None), softcap, scale, vocab_size)
+        return cls(head.weight, getattr(head, "bias", None), softcap, factor / divisor, vocab_size)
 
     @property
     def size(self) -> int:
@@ -143,7 +142,6 @@ def chunked_divergence(
             f"{teacher_hidden.shape[0]} hidden states. Take both from the same completions."
         )
     teacher = teacher_projection._constant()
-    teacher_hidden = teacher_hidden.detach()
 
     def nats_of_chunk(student_log_probs: Tensor, rows: slice) -> Tensor:
         with torch.no_grad():
@@ -201,8 +199,8 @@ def _chunked(
     if not 0 < temperature < math.inf:
         raise ValueError(f"the loss temperature must be above 0, got {temperature}. Use 1.0.")
     if chunk_tokens is None:
-        device = "cpu" if hidden.device.type == "cpu" else "accelerator"
-        chunk_tokens = max(64, _CHUNK_ELEMENTS[device] // projection.size)
+        elements = _CHUNK_ELEMENTS["cpu" if hidden.device.type == "cpu" else "accelerator"]
+        chunk_tokens = max(64, elements // projection.size)
     if chunk_tokens < 1:
         raise ValueError(f"chunk_tokens must be at least 1, got {chunk_tokens}. Use None.")
     return _ChunkedLoss.apply(
