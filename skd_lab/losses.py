@@ -31,11 +31,11 @@ def forward_kl(student: LogProbs, teacher: LogProbs) -> Nats:
         Nats per token; infinite where the student rules out an id that the teacher allows.
     """
     student, teacher = _at_least_float32(student), _at_least_float32(teacher)
-    possible = ~torch.isneginf(teacher)
-    # Both operands are replaced where p = 0: a mask on the product alone leaves NaN gradients.
-    teacher = torch.where(possible, teacher, 0.0)
-    ratio = teacher - torch.where(possible, student, 0.0)
-    return torch.where(possible, teacher.exp() * ratio, 0.0).sum(dim=-1)
+    impossible = torch.isneginf(teacher)
+    # The operand is masked beside the product: a mask on the product alone leaves NaN gradients.
+    teacher = teacher.masked_fill(impossible, 0.0)
+    nats = teacher.exp() * (teacher - student)
+    return nats.masked_fill(impossible, 0.0).sum(dim=-1)
 
 
 def reverse_kl(student: LogProbs, teacher: LogProbs) -> Nats:
@@ -237,14 +237,12 @@ def token_weights(
 
 
 def _log_mixture(first: LogProbs, second: LogProbs, weight: float) -> LogProbs:
-    """log(weight * first + (1 - weight) * second), with finite gradients at -inf on both sides."""
+    """log(weight * first + (1 - weight) * second)."""
     first, second = _at_least_float32(first), _at_least_float32(second)
-    impossible = torch.isneginf(first) & torch.isneginf(second)
-    m = torch.logaddexp(
-        first.masked_fill(impossible, 0.0) + math.log(weight),
-        second.masked_fill(impossible, 0.0) + math.log1p(-weight),
-    )
-    return m.masked_fill(impossible, -math.inf)
+    # logaddexp has a NaN gradient at -inf on both sides, even for an incoming gradient of 0; with
+    # a finite number on one side it has none, and exp(-1e30) is 0 all the same.
+    first = first.masked_fill(torch.isneginf(first) & torch.isneginf(second), -1e30)
+    return torch.logaddexp(first + math.log(weight), second + math.log1p(-weight))
 
 
 def _at_least_float32(log_probs: Tensor) -> Tensor:
