@@ -1,0 +1,223 @@
+"""Decoding under every sampler: prefill, step, and rows that leave.
+
+A Decoder always stands one token behind its row: the last kept token is fed together with the
+next draft. That makes a refusal, a full acceptance and a fresh prompt the same case.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from skd_lab.cache import PositionCache, RecurrentCache, supports_rollback
+from skd_lab.errors import UsageError
+
+
+@contextmanager
+def sampling_mode(*models: nn.Module) -> Iterator[None]:
+    """eval() and no_grad inside, every module's mode as found outside.
+
+    eval() also keeps the cache on under gradient checkpointing, which is only active in train
+    mode. no_grad rather than inference_mode: what was seen here takes part in a loss later.
+    """
+    found = [(module, module.training) for model in models for module in model.modules()]
+    try:
+        for model in models:
+            model.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in found:
+            module.training = training
+
+
+class Decoder:
+    """A model and its cache over rows at different positions; rolls back by being fed again.
+
+    Args:
+        model: a transformers causal language model.
+        prompts: id lists, from 1 token each.
+        max_new_tokens: of any row; sets the cache's capacity.
+        vocab_size: logits are cut to the first ids; the rest is padding of the embedding.
+        keep_hidden: also return the last hidden states.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        vocab_size: int | None = None,
+        keep_hidden: bool = False,
+    ) -> None:
+        self.model, self.vocab_size, self.keep_hidden = model, vocab_size, keep_hidden
+        self.device = model.device
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
+        self._last_position = lengths + max_new_tokens - 1  # nothing needs to be fed beyond
+        self._cache = PositionCache(model.config, int(lengths.max()) + max_new_tokens)
+        self._prefill([prompt[:-1] for prompt in prompts])
+
+    def feed(
+        self, ids: Int[Tensor, "rows fed"], first_position: Int[Tensor, " rows"]
+    ) -> tuple[Float[Tensor, "rows fed vocab"], Float[Tensor, "rows fed hidden"] | None]:
+        """Write ids at first_position, first_position + 1, ... and look one token ahead.
+
+        Feeding a position again forgets what stood there and after it.
+
+        Returns:
+            Raw logits in the model's dtype, and the last hidden states if they were asked for.
+        """
+        steps = torch.arange(ids.shape[1], device=self.device)
+        # a row at its limit may ride along in a wider block; its surplus must stay in capacity
+        # (and in the context of models with learned positions), where no needed token looks
+        positions = torch.minimum(first_position[:, None] + steps, self._last_position[:, None])
+        return self._forward(ids, positions, int(positions.max()) + 1)
+
+    def select_rows(self, rows: Int[Tensor, " kept"]) -> None:
+        """Keep these rows only: the others have finished and leave."""
+        self._cache.select_rows(rows)
+        self._last_position = self._last_position[rows]
+
+    def _prefill(self, prompts: Sequence[Sequence[int]]) -> None:
+        longest = max(len(prompt) for prompt in prompts)
+        if longest == 0:
+            return
+        # right-padded: the padding lies behind each row's pointer, unseen, and is overwritten
+        ids = torch.tensor([[*p, *[0] * (longest - len(p))] for p in prompts], device=self.device)
+        positions = torch.arange(longest, device=self.device).expand_as(ids)
+        self._forward(ids, positions, longest, logits_to_keep=1)
+
+    def _forward(
+        self, ids: Tensor, positions: Tensor, visible: int, logits_to_keep: int = 0
+    ) -> tuple[Tensor, Tensor | None]:
+        mask = self._cache.at(positions, visible, self.model.dtype)
+        return self._call(ids, positions, mask, self._cache, logits_to_keep)
+
+    def _call(
+        self, ids: Tensor, positions: Tensor, mask: object, cache: object, logits_to_keep: int
+    ) -> tuple[Tensor, Tensor | None]:
+        out = self.model(
+            input_ids=ids,
+            position_ids=positions,
+            attention_mask=mask,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=logits_to_keep,
+            output_hidden_states=self.keep_hidden,
+        )
+        hidden = out.hidden_states[-1] if self.keep_hidden else None
+        return out.logits[..., : self.vocab_size], hidden
+
+
+class RecurrentDecoder(Decoder):
+    """For models whose state cannot be rolled back: one kept token a step, never a draft.
+
+    All rows take a step together, left-padded, in the framework's own cache.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        vocab_size: int | None = None,
+        keep_hidden: bool = False,
+    ) -> None:
+        self.model, self.vocab_size, self.keep_hidden = model, vocab_size, keep_hidden
+        self.device = model.device
+        self._states = RecurrentCache(model.config)
+        longest = max(len(prompt) for prompt in prompts)
+        gaps = torch.tensor([longest - len(prompt) for prompt in prompts], device=self.device)
+        self._mask = torch.arange(longest, device=self.device) >= gaps[:, None]
+        self._prompts: Tensor | None = torch.tensor(
+            [[*[0] * (longest - len(p)), *p] for p in prompts], device=self.device
+        )
+
+    def feed(
+        self, ids: Int[Tensor, "rows fed"], first_position: Int[Tensor, " rows"]
+    ) -> tuple[Float[Tensor, "rows fed vocab"], Float[Tensor, "rows fed hidden"] | None]:
+        """Feed each row's next kept token; the first call feeds the whole prompts.
+
+        (So that no row is ever fed as nothing but padding, as a prompt of 1 token would be.)
+        """
+        assert ids.shape[1] == 1, "a state that cannot be rolled back takes one token a step"
+        if self._prompts is not None:
+            ids, self._prompts = self._prompts, None
+        else:
+            self._mask = torch.cat([self._mask, torch.ones_like(self._mask[:, :1])], dim=1)
+        positions = (self._mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        logits, hidden = self._call(
+            ids, positions, self._mask.long(), self._states.states, logits_to_keep=1
+        )
+        return logits, hidden[:, -1:] if hidden is not None else None
+
+    def select_rows(self, rows: Int[Tensor, " kept"]) -> None:
+        """Keep these rows only: the others have finished and leave."""
+        self._states.select_rows(rows)
+        self._mask = self._mask[rows]
+
+
+def make_decoder(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    vocab_size: int | None = None,
+    keep_hidden: bool = False,
+) -> Decoder:
+    """The decoder that fits the model: by position, or for states that cannot be rolled back."""
+    fitting = Decoder if supports_rollback(model.config) else RecurrentDecoder
+    return fitting(
+        model,
+        prompts,
+        max_new_tokens=max_new_tokens,
+        vocab_size=vocab_size,
+        keep_hidden=keep_hidden,
+    )
+
+
+def check_request(
+    models: Sequence[PreTrainedModel],
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    uniforms: Tensor,
+) -> None:
+    """Refuse, before any forward, what could not end well.
+
+    Raises:
+        UsageError: no prompts, an empty prompt, max_new_tokens < 1, uniforms of another shape,
+            a prompt that leaves no room in a model's context, or an attention that takes no masks.
+    """
+    if not prompts:
+        raise UsageError("There is nothing to roll out: the list of prompts is empty.")
+    if max_new_tokens < 1:
+        raise UsageError(f"max_new_tokens must be at least 1, got {max_new_tokens}.")
+    for row, prompt in enumerate(prompts):
+        if len(prompt) == 0:
+            raise UsageError(f"Prompt {row} is empty; a model needs at least one token to go on from.")
+    if uniforms.shape[-2] < len(prompts) or uniforms.shape[-1] < max_new_tokens:
+        raise UsageError(
+            f"uniforms has {uniforms.shape[-2]} rows of {uniforms.shape[-1]} positions, but "
+            f"{len(prompts)} prompts of up to {max_new_tokens} new tokens need one number each. "
+            "Use draw_uniforms(seed, rows=len(prompt_ids), max_new_tokens=max_new_tokens)."
+        )
+    longest = max(map(len, prompts))
+    for model in models:
+        text = model.config.get_text_config()
+        context = getattr(text, "max_position_embeddings", None)
+        if context is not None and longest + max_new_tokens > context:
+            raise UsageError(
+                f"A prompt of {longest} tokens and {max_new_tokens} new tokens do not fit the "
+                f"context of {type(model).__name__}, {context} tokens. Shorten the prompt, or "
+                "lower max_new_tokens."
+            )
+        if text._attn_implementation not in ("sdpa", "eager"):
+            raise UsageError(
+                f"Attention '{text._attn_implementation}' takes no per-row masks, which ragged "
+                "acceptance needs. Load the model with attn_implementation='sdpa'."
+            )
