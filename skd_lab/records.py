@@ -5,7 +5,7 @@ Nothing here runs a model. Ids stay ids: text is made by tasks (to score) and vi
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -99,3 +99,40 @@ class StepRecord:
         record = json.loads(line)
         step = record.pop("step")
         return cls(step, {k: math.nan if v is None else float(v) for k, v in record.items()})
+
+
+@dataclass(kw_only=True)
+class EvalReport:
+    """What one evaluation of one model measured. A value that was not measured is nan."""
+
+    name: str
+    n: int
+    """Prompts scored."""
+    metrics: dict[str, dict[str, float]]
+    """By metric: its mean over prompts, "value", and a 95% bootstrap interval, "low" and "high"."""
+    kl_references: float
+    """KL(teacher || student) on the references, nats per token."""
+    kl_samples: float
+    """The same on the student's own samples at temperature 1."""
+    replacement_rate: float
+    """Teacher tokens / completion tokens of interleaved rollouts on the same prompts."""
+    acceptance_rate: float
+    """Accepted / verified proposals of the same rollouts."""
+    mean_length: float
+    """Tokens of the scored (greedy) completions."""
+    seconds: float
+    """Wall time."""
+    completions: list[dict[str, str | float]]
+    """Of each scored completion: "id" of the example, "text", "score" (the headline metric)."""
+
+    def to_json(self) -> str:
+        """One JSON object on one line; nan is written as null."""
+        nothing = {k: None for k, v in vars(self).items() if isinstance(v, float) and v != v}
+        return json.dumps({**vars(self), **nothing}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> "EvalReport":
+        """Read a line written by to_json; null becomes nan, and keys it does not know are left."""
+        record = json.loads(line)
+        known = {field.name: record[field.name] for field in fields(cls)}
+        return cls(**{k: math.nan if v is None else v for k, v in known.items()})
