@@ -6,6 +6,7 @@ Nothing here runs a model. Ids stay ids: text is made by tasks (to score) and vi
 import json
 import math
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -134,5 +135,5 @@ class EvalReport:
     def from_json(cls, line: str) -> "EvalReport":
         """Read a line written by to_json; null becomes nan, and keys it does not know are left."""
         record = json.loads(line)
-        known = {field.name: record[field.name] for field in fields(cls)}
+        known: dict[str, Any] = {field.name: record[field.name] for field in fields(cls)}
         return cls(**{k: math.nan if v is None else v for k, v in known.items()})
