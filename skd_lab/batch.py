@@ -6,6 +6,7 @@ Everything behind it works on flat rows, one a completion token, with no mask le
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -108,3 +109,24 @@ def completion_logits(
         the token at l.
     """
     return states[:, :-1][batch.completion_mask[:, 1:]]
+
+
+def completion_hidden(model: Any, batch: Batch) -> Float[Tensor, "tokens hidden"]:
+    """The last hidden states that predict the completion tokens, by one forward of the model.
+
+    Args:
+        model: a transformers causal language model, or a wrapper around one; run as it is found,
+            in train or eval mode, with or without gradients.
+        batch: on the model's device.
+
+    Returns:
+        One row a completion token, ready for `Projection.of(model)`.
+    """
+    out = model(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        output_hidden_states=True,
+        logits_to_keep=1,  # the head runs in chunks, on completion tokens alone
+        use_cache=False,
+    )
+    return completion_logits(out.hidden_states[-1], batch)

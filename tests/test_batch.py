@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from skd_lab.batch import collate, completion_logits
+from skd_lab.batch import collate, completion_hidden, completion_logits
 from skd_lab.errors import UsageError
 from skd_lab.losses import token_nll
+from skd_lab.projection import Projection
 from skd_lab.records import Rollout, TokenTrace
 
 VOCAB, PAD = 11, 0
@@ -104,7 +105,7 @@ def test_logits_come_in_the_order_of_the_ids():
     assert completion_logits(states, batch).flatten().tolist() == [1, 2, 4, 5, 6]
 
 
-def test_padding_and_company_change_no_logits():
+def tiny_model():
     config = Qwen3Config(
         vocab_size=VOCAB,
         hidden_size=16,
@@ -117,7 +118,11 @@ def test_padding_and_company_change_no_logits():
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = Qwen3ForCausalLM(config).double().eval()
+        return Qwen3ForCausalLM(config).double().eval()
+
+
+def test_padding_and_company_change_no_logits():
+    model = tiny_model()
     rollouts = [rollout([5, 6, 7, 1], [8, 2]), rollout([9], [4, 3]), rollout([3, 3], [1] * 6)]
 
     @torch.no_grad()
@@ -131,6 +136,18 @@ def test_padding_and_company_change_no_logits():
     assert together.std() > 0.01
     torch.testing.assert_close(together, alone, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(together, logits(rollouts, pad_id=7), rtol=1e-10, atol=1e-12)
+
+
+def test_hidden_states_of_completions_project_to_their_logits():
+    model = tiny_model()
+    batch = collate([rollout([5, 6, 7, 1], [8, 2]), rollout([9], [4, 3, 3])], PAD)
+    hidden = completion_hidden(model, batch)
+    with torch.no_grad():
+        logits = model(batch.input_ids, attention_mask=batch.attention_mask).logits
+    assert hidden.requires_grad and hidden.shape == (5, 16)
+    torch.testing.assert_close(
+        Projection.of(model).logits(hidden), completion_logits(logits, batch), rtol=1e-12, atol=0
+    )
 
 
 def test_rows_that_cannot_be_trained_are_refused():
