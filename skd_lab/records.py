@@ -135,5 +135,8 @@ class EvalReport:
     def from_json(cls, line: str) -> "EvalReport":
         """Read a line written by to_json; null becomes nan, and keys it does not know are left."""
         record = json.loads(line)
-        known: dict[str, Any] = {field.name: record[field.name] for field in fields(cls)}
-        return cls(**{k: math.nan if v is None else v for k, v in known.items()})
+        known: dict[str, Any] = {}
+        for column in fields(cls):
+            value = record[column.name]
+            known[column.name] = math.nan if value is None else value
+        return cls(**known)
