@@ -1,0 +1,174 @@
+"""One optimizer update: the loss of a window of rollouts, its gradient, and what was measured."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from skd_lab.batch import Batch, collate, completion_hidden
+from skd_lab.clock import PhaseClock
+from skd_lab.decode import sampling_mode
+from skd_lab.errors import NonFiniteLossError
+from skd_lab.losses import token_weights
+from skd_lab.methods import Objective
+from skd_lab.projection import Projection, chunked_divergence, chunked_nll
+from skd_lab.records import Rollout
+
+
+class StudentLoss(nn.Module):
+    """The student's forward, its projection and the objective, as one module.
+
+    One module, because accelerate wraps it as a whole: a backbone called beside the wrapper
+    would lose gradient synchronisation and mixed precision without any error.
+
+    Args:
+        student: the trained model.
+        objective: what is averaged.
+        teacher: None if the objective asks no teacher. Only its output head is used here; the
+            teacher never has a gradient.
+        vocab_size: ids that both models share.
+        temperature: the loss temperature, divides both logits.
+    """
+
+    def __init__(
+        self,
+        student: PreTrainedModel,
+        objective: Objective,
+        teacher: PreTrainedModel | None,
+        vocab_size: int,
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.objective, self.vocab_size, self.temperature = objective, vocab_size, temperature
+        # in a tuple, so that the teacher is no submodule: not prepared, not saved, not trained
+        self._teacher = (teacher,)
+
+    def forward(self, batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss (sum of weights * nats), nats per token and the student's entropy per token."""
+        hidden = completion_hidden(self.student, batch)
+        head = Projection.of(self.student, self.vocab_size)
+        if self.objective.divergence is None:
+            return chunked_nll(hidden, head, batch.completion_ids, weights, self.temperature)
+        (teacher,) = self._teacher
+        assert teacher is not None and batch.teacher_hidden is not None
+        return chunked_divergence(
+            self.objective.divergence,
+            hidden,
+            head,
+            batch.teacher_hidden,
+            Projection.of(teacher, self.vocab_size),
+            weights,
+            self.temperature,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowStats:
+    """Sums over a window's completion tokens."""
+
+    loss: float
+    """Value of the objective, nats (the reduction's mean)."""
+    student_entropy: float
+    """Mean over tokens, nats, temperature 1."""
+    teacher_nll: float
+    """-log p_teacher of the training text, mean over tokens, nats; nan without a teacher."""
+    tokens: int
+    """Completion tokens of the window, all processes."""
+
+
+def score_with_teacher(teacher: PreTrainedModel, batch: Batch) -> Batch:
+    """Fill in the teacher's hidden states by one forward, unless the rollout kept them."""
+    if batch.teacher_hidden is None:
+        with sampling_mode(teacher):
+            batch.teacher_hidden = completion_hidden(teacher, batch)
+    return batch
+
+
+def accumulate_gradients(
+    accelerator: Accelerator,
+    module: nn.Module,
+    rollouts: Sequence[Rollout],
+    *,
+    teacher: PreTrainedModel | None,
+    pad_id: int,
+    vocab_size: int,
+    reduction: str,
+    microbatch_size: int,
+    clock: PhaseClock,
+) -> WindowStats:
+    """Add the gradient of a whole window's mean loss to the student's parameters.
+
+    The divisor is counted after the rollouts and over the whole window (all microbatches, all
+    processes), so 4 x 2 equals 1 x 8 whatever the lengths.
+
+    Args:
+        module: a StudentLoss as accelerate prepared it.
+        rollouts: this process' share of the window.
+        teacher: scores what the rollouts did not; None if the objective asks no teacher.
+        pad_id: fills the end of shorter rows.
+        vocab_size: ids that both models share.
+        reduction: "mean_over_tokens" or "mean_over_sequences".
+        microbatch_size: rows in one forward and backward.
+        clock: books wall seconds under "score" and "update".
+
+    Raises:
+        NonFiniteLossError: if a microbatch's loss is nan or infinite; nothing was stepped.
+    """
+    device = accelerator.device
+    counts = torch.tensor(
+        [sum(len(rollout.completion_ids) for rollout in rollouts), len(rollouts)], device=device
+    )
+    tokens, sequences = accelerator.reduce(counts, reduction="sum").tolist()
+    sums = torch.zeros(3, dtype=torch.float64)
+    starts = range(0, len(rollouts), microbatch_size)
+    for start in starts:
+        batch = collate(rollouts[start : start + microbatch_size], pad_id).to(device)
+        weights = token_weights(reduction, batch.lengths, tokens, sequences)
+        if teacher is not None:
+            with clock.phase("score"), accelerator.autocast():
+                score_with_teacher(teacher, batch)
+        last = start == starts[-1]
+        sync = contextlib.nullcontext() if last else accelerator.no_sync(module)
+        with clock.phase("update"), sync:
+            loss, _, entropy = module(batch, weights)
+            if not torch.isfinite(loss):
+                raise NonFiniteLossError(
+                    f"The loss became {loss.item()} in the rows {_rows(rollouts, start, batch)}. "
+                    "Lower the learning rate or max_grad_norm, or look at those prompts."
+                )
+            # data-parallel gradients are averaged over processes; the weights already divide by all
+            accelerator.backward(loss * accelerator.num_processes)
+        sums[0] += loss.item()
+        sums[1] += entropy.double().sum().item()
+        sums[2] += _teacher_nll(teacher, batch, vocab_size)
+    sums = accelerator.reduce(sums.to(device, _widest(device)), reduction="sum").cpu()
+    return WindowStats(
+        loss=sums[0].item(),
+        student_entropy=sums[1].item() / tokens,
+        teacher_nll=sums[2].item() / tokens,
+        tokens=tokens,
+    )
+
+
+def _teacher_nll(teacher: PreTrainedModel | None, batch: Batch, vocab_size: int) -> float:
+    """Sum of -log p_teacher over the batch's completion tokens, nats."""
+    if teacher is None or batch.teacher_hidden is None:
+        return float("nan")
+    head = Projection.of(teacher, vocab_size)
+    ones = torch.ones(batch.tokens, device=batch.input_ids.device)
+    with torch.no_grad():
+        total, _, _ = chunked_nll(batch.teacher_hidden, head, batch.completion_ids, ones)
+    return total.item()
+
+
+def _rows(rollouts: Sequence[Rollout], start: int, batch: Batch) -> str:
+    return ", ".join(str(r.row) for r in rollouts[start : start + len(batch.lengths)])
+
+
+def _widest(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64
