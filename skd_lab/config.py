@@ -1,0 +1,279 @@
+"""What decides a run: one frozen dataclass, whose fields are the command line's flags.
+
+Values are checked here; names of methods and tasks by the tables that own them. Imports no torch,
+so that `skd-lab --help` is quick.
+"""
+
+import ast
+import dataclasses
+import functools
+import inspect
+import json
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from skd_lab.errors import UsageError
+
+REDUCTION = Literal["mean_over_tokens", "mean_over_sequences"]
+OVER_LONG = Literal["drop", "cut_left", "error"]
+SCHEDULE = Literal["cosine", "linear", "constant", "constant_with_warmup"]
+PRECISION = Literal["no", "bf16", "fp16"]
+DTYPE = Literal["float32", "bfloat16", "float16", "float64"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides a training run. Defaults are the paper's where it gives any.
+
+    Raises:
+        UsageError: for a value that cannot be; names the field, the value and what to do.
+    """
+
+    # models
+    pair: str | None = None
+    """Bundled pair of models, such as tiny-qwen3. Leave out when giving a student and a teacher."""
+    student: str | None = None
+    """Student: a model folder or a Hub id. With a pair it replaces the pair's student."""
+    teacher: str | None = None
+    """Teacher: a model folder or a Hub id. With a pair it replaces the pair's teacher."""
+    dtype: DTYPE = "float32"
+    """Type the weights are loaded in. Train in float32 and let mixed precision save the time."""
+    device: str | None = None
+    """Device such as cpu, cuda or mps. The best one there is, if left out."""
+    mixed_precision: PRECISION = "no"
+    """Autocast of the forward passes."""
+
+    # data
+    task: str = "summaries"
+    """Task that gives prompts, references and the score."""
+    data_path: str | None = None
+    """File or folder to read instead of the task's own source."""
+    n_prompts: int | None = None
+    """Training prompts. All there are, if left out."""
+    max_prompt_tokens: int = 1024
+    """Longest prompt, in tokens."""
+    over_long: OVER_LONG = "drop"
+    """What happens to a longer prompt; drops and cuts are counted and said."""
+
+    # method
+    method: str = "skd"
+    """Who writes the completions, and what is minimised on them."""
+    objective: str | None = None
+    """Objective; the method's own if left out."""
+    beta: float = 0.5
+    """The teacher's weight in generalized_jsd, inside (0, 1)."""
+    loss_temperature: float = 1.0
+    """Divides both models' logits in the loss."""
+    reduction: REDUCTION = "mean_over_tokens"
+    """Average over the window's tokens, or the paper's mean of per-sequence means (Eq. 1)."""
+    accept_top_k: int = 25
+    """K of Algorithm 1: a proposal stands if the teacher ranks it in its top K."""
+    gamma: int = 5
+    """Draft block size in tokens. Changes cost, not text."""
+    max_new_tokens: int = 128
+    """Longest completion, in tokens."""
+    student_temperature: float = 1.0
+    """Temperature of the student's proposals."""
+    student_top_k: int | None = None
+    """Keep the student's k most likely tokens when it proposes."""
+    student_top_p: float | None = None
+    """Nucleus of the student's proposals."""
+    student_greedy: bool = False
+    """The student proposes its most likely token."""
+    teacher_temperature: float = 1.0
+    """Temperature of the teacher's replacements."""
+    teacher_top_k: int | None = None
+    """Keep the teacher's k most likely tokens when it replaces."""
+    teacher_top_p: float | None = None
+    """Nucleus of the teacher's replacements."""
+    teacher_greedy: bool = False
+    """The teacher replaces by its most likely token."""
+
+    # optimisation
+    steps: int = 200
+    """Optimizer updates."""
+    batch_size: int = 16
+    """Prompts per update, over all processes."""
+    microbatch_size: int | None = None
+    """Rows in one forward and backward of a process; the whole share if left out."""
+    learning_rate: float = 1e-5
+    """Peak learning rate of AdamW."""
+    lr_schedule: SCHEDULE = "cosine"
+    """How the learning rate falls."""
+    warmup_steps: int = 0
+    """Updates in which the learning rate rises from 0."""
+    weight_decay: float = 0.0
+    """AdamW's decay of weight matrices."""
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this norm."""
+    seed: int = 0
+    """Keys the uniforms and the order of prompts."""
+
+    # the run folder
+    run_dir: str = "runs/run"
+    """Folder that the run writes."""
+    resume: bool = False
+    """Go on from the newest checkpoint of the run folder."""
+    overwrite: bool = False
+    """Delete what an earlier run left in the run folder."""
+    save_every: int = 100
+    """Updates between checkpoints; one is always written at the end."""
+    keep_checkpoints: int | None = 2
+    """Newest checkpoints that stay."""
+    eval_every: int | None = None
+    """Updates between evaluations on validation prompts; none if left out."""
+    eval_prompts: int = 50
+    """Validation prompts of such an evaluation."""
+    trace_every: int = 50
+    """Updates between recordings of the watched prompts."""
+    trace_prompts: int = 2
+    """Validation prompts whose token strips are recorded; 0 for none."""
+
+    def __post_init__(self) -> None:
+        for name in _POSITIVE_INTEGERS:
+            _require(self, name, lambda v: v >= 1, "must be at least 1")
+        for name in ("warmup_steps", "trace_prompts", "seed", "weight_decay"):
+            _require(self, name, lambda v: v >= 0, "must not be negative")
+        for name in ("loss_temperature", "learning_rate", "max_grad_norm"):
+            _require(self, name, lambda v: 0 < v < float("inf"), "must be above 0")
+        for role in ("student", "teacher"):
+            _require(
+                self,
+                f"{role}_temperature",
+                lambda v: 0 < v < float("inf"),
+                f"must be above 0 (for the most likely token use {flag(f'{role}_greedy')})",
+            )
+            _require(self, f"{role}_top_p", lambda v: 0 < v <= 1, "must be in (0, 1]")
+        for name, choices in _choices().items():
+            _require(self, name, choices.__contains__, f"must be one of {', '.join(choices)}")
+        if self.warmup_steps >= self.steps:
+            raise UsageError(
+                f"{flag('warmup_steps')} is {self.warmup_steps}, but there are {self.steps} steps: "
+                "the learning rate would never come down. Use a smaller number."
+            )
+        if self.resume and self.overwrite:
+            raise UsageError("--resume goes on with a run and --overwrite deletes it: give one.")
+        if self.pair is None and (self.student is None or self.teacher is None):
+            raise UsageError(
+                "There are no models to train with. Give --pair tiny-qwen3, or both --student and "
+                "--teacher."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able copy."""
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        """As text, one field a line."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
+        """From a dict such as to_dict gave.
+
+        Raises:
+            UsageError: for a key that is no field (named), or a value that cannot be.
+        """
+        known = {field.name for field in fields(cls)}
+        unknown = [key for key in values if key not in known]
+        if unknown:
+            raise UsageError(
+                f"The configuration has no field {', '.join(map(repr, unknown))}. "
+                f"Fields are: {', '.join(sorted(known))}."
+            )
+        return cls(**values)
+
+    @classmethod
+    def from_json(cls, text: str) -> "RunConfig":
+        """From text such as to_json gave."""
+        return cls.from_dict(json.loads(text))
+
+    def replace(self, **changes: Any) -> "RunConfig":
+        """A copy with other values, checked again."""
+        return dataclasses.replace(self, **changes)
+
+    def policy(self, role: Literal["student", "teacher"]) -> dict[str, Any]:
+        """The role's sampling settings, as SamplingPolicy takes them."""
+        return {
+            key: getattr(self, f"{role}_{key}")
+            for key in ("temperature", "top_k", "top_p", "greedy")
+        }
+
+    @classmethod
+    @functools.cache
+    def field_help(cls) -> dict[str, str]:
+        """Help text of every field: the docstring under it."""
+        body = ast.parse(inspect.getsource(cls)).body[0]
+        assert isinstance(body, ast.ClassDef)
+        texts = {}
+        for statement, text in zip(body.body, body.body[1:], strict=False):
+            if isinstance(statement, ast.AnnAssign) and isinstance(text, ast.Expr):
+                assert isinstance(statement.target, ast.Name)
+                texts[statement.target.id] = ast.literal_eval(text.value)
+        return texts
+
+
+_POSITIVE_INTEGERS = (
+    "n_prompts",
+    "max_prompt_tokens",
+    "accept_top_k",
+    "gamma",
+    "max_new_tokens",
+    "student_top_k",
+    "teacher_top_k",
+    "steps",
+    "batch_size",
+    "microbatch_size",
+    "save_every",
+    "keep_checkpoints",
+    "eval_every",
+    "eval_prompts",
+    "trace_every",
+)
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # 25 of 512 ids is already on-policy-like; rates are for models of this size
+    "tiny-qwen3": {
+        "accept_top_k": 3,
+        "gamma": 4,
+        "max_new_tokens": 64,
+        "n_prompts": 100,
+        "learning_rate": 1e-3,
+        "max_prompt_tokens": 1024,
+    }
+}
+"""Defaults that fit a bundled pair, where they differ from the paper's."""
+
+
+def with_preset(values: Mapping[str, Any]) -> RunConfig:
+    """A RunConfig in which the bundled pair's preset fills what was not given.
+
+    Args:
+        values: what the user gave; None counts as not given.
+    """
+    given = {key: value for key, value in values.items() if value is not None}
+    if not any(key in given for key in ("pair", "student", "teacher")):
+        given["pair"] = "tiny-qwen3"
+    preset = PRESETS.get(given.get("pair", ""), {})
+    return RunConfig.from_dict({**preset, **given})
+
+
+def flag(name: str) -> str:
+    """The command line's spelling of a field."""
+    return "--" + name.replace("_", "-")
+
+
+@functools.cache
+def _choices() -> dict[str, tuple[str, ...]]:
+    hints = typing.get_type_hints(RunConfig)
+    literals = {name: hint for name, hint in hints.items() if typing.get_origin(hint) is Literal}
+    return {name: typing.get_args(hint) for name, hint in literals.items()}
+
+
+def _require(config: RunConfig, name: str, holds: Callable[[Any], bool], rule: str) -> None:
+    value = getattr(config, name)
+    if value is not None and not holds(value):
+        raise UsageError(f"{flag(name)} {rule}, got {value}.")
+

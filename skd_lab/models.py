@@ -1,0 +1,291 @@
+"""Loading a student and a teacher that can work together, and saying so in one readable report.
+
+Ids are what the two models share: the tokenizers' id maps are compared here, once, and logits
+are cut to the shared real ids everywhere else, so no other room sees padded ids.
+"""
+
+import contextlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from skd_lab.cache import supports_rollback
+from skd_lab.errors import TokenizerMismatchError, UsageError
+from skd_lab.projection import Projection
+
+BUNDLED = Path(__file__).parent / "bundled"
+"""Where the package keeps its own pairs."""
+
+
+@dataclass(kw_only=True)
+class Pair:
+    """A student, a teacher, and the ids they share."""
+
+    student: PreTrainedModel
+    teacher: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    vocab_size: int
+    """Shared real ids: logits are cut to the first so many."""
+    eos_token_ids: list[int]
+    """Ids that end a completion, from both models' generation configs and the tokenizer."""
+    pad_token_id: int
+    names: dict[str, str] = field(default_factory=dict)
+    """Where "student" and "teacher" came from."""
+    can_roll_back: bool = True
+    """False if a state of either model cannot be rolled back; drafts are then one token long."""
+    report: str = ""
+    """What was loaded, for a person to read."""
+
+
+def bundled_pairs() -> list[str]:
+    """Names of the pairs that come with the package."""
+    return sorted(path.parent.name for path in BUNDLED.glob("*/pair.json"))
+
+
+def load_pair(
+    name: str | None = None,
+    *,
+    student: str | Path | None = None,
+    teacher: str | Path | None = None,
+    dtype: str = "float32",
+    device: str | None = None,
+) -> Pair:
+    """Load a bundled pair by name, or a student and a teacher from folders or Hub ids.
+
+    Args:
+        name: a bundled pair; see bundled_pairs().
+        student: folder or Hub id; replaces the bundled pair's student where both are given.
+        teacher: likewise.
+        dtype: of the weights: float32, bfloat16, float16 or float64.
+        device: cpu, cuda, mps ...; the best there is if None.
+
+    Raises:
+        UsageError: for an unknown name, a folder without weights, a Hub id that is not at hand,
+            or a model that cannot be used here.
+        TokenizerMismatchError: if the two tokenizers give an id different meanings.
+    """
+    if name is not None:
+        if name not in bundled_pairs():
+            raise UsageError(
+                f"There is no bundled pair '{name}'. Choose one of: {', '.join(bundled_pairs())}; "
+                "or give a student and a teacher by folder or Hub id."
+            )
+        folders = json.loads((BUNDLED / name / "pair.json").read_text(encoding="utf-8"))
+        student = student or BUNDLED / name / folders["student"]
+        teacher = teacher or BUNDLED / name / folders["teacher"]
+    if student is None or teacher is None:
+        raise UsageError(
+            "A pair is a student and a teacher: name both by folder or Hub id, or a bundled pair "
+            f"({', '.join(bundled_pairs())})."
+        )
+    names = {"student": _short(student), "teacher": _short(teacher)}
+    tokenizers = {role: load_tokenizer(at) for role, at in (("student", student), ("teacher", teacher))}
+    shared = shared_vocab_size(tokenizers["student"], tokenizers["teacher"], names)
+    device = device or _best_device()
+    models = {
+        role: load_model(at, dtype=dtype, device=device)
+        for role, at in (("student", student), ("teacher", teacher))
+    }
+    return make_pair(
+        models["student"], models["teacher"], tokenizers["student"], vocab_size=shared, names=names
+    )
+
+
+def make_pair(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    vocab_size: int | None = None,
+    names: dict[str, str] | None = None,
+) -> Pair:
+    """A pair of models already in hand that use one tokenizer.
+
+    Args:
+        vocab_size: shared real ids; the tokenizer's length if None.
+
+    Raises:
+        UsageError: if a model's logits are not what its output head makes of its hidden states.
+    """
+    widths = [model.config.get_text_config().vocab_size for model in (student, teacher)]
+    shared = min(vocab_size or len(tokenizer), *widths)
+    eos: set[int] = set() if tokenizer.eos_token_id is None else {tokenizer.eos_token_id}
+    for model in (student, teacher):
+        _check_head(model)
+        listed = model.generation_config.eos_token_id if model.generation_config else None
+        eos |= set(listed if isinstance(listed, list) else [] if listed is None else [listed])
+    eos_ids = sorted(token for token in eos if token < shared)
+    pad = tokenizer.pad_token_id
+    pair = Pair(
+        student=student,
+        teacher=teacher,
+        tokenizer=tokenizer,
+        vocab_size=shared,
+        eos_token_ids=eos_ids,
+        pad_token_id=pad if pad is not None and pad < shared else (eos_ids or [0])[0],
+        names=names or {"student": "student", "teacher": "teacher"},
+        can_roll_back=supports_rollback(student.config) and supports_rollback(teacher.config),
+    )
+    pair.report = _report(pair, widths)
+    return pair
+
+
+def load_model(
+    at: str | Path, *, dtype: str = "float32", device: str | None = None
+) -> PreTrainedModel:
+    """A causal language model from a folder or a Hub id, in eval mode.
+
+    Safetensors only, no remote code, and an attention that takes per-row masks (sdpa, or eager
+    where a model has no sdpa).
+
+    Raises:
+        UsageError: if it cannot be loaded; says what to do.
+    """
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "use_safetensors": True}
+    with _loading_errors(at, "model"):
+        config = AutoConfig.from_pretrained(at)
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                at, config=config, attn_implementation="sdpa", **options
+            )
+        except (ValueError, ImportError) as error:
+            if "scaled_dot_product_attention" not in str(error):
+                raise
+            model = AutoModelForCausalLM.from_pretrained(
+                at, config=config, attn_implementation="eager", **options
+            )
+    return model.to(device or _best_device()).eval()
+
+
+def load_tokenizer(at: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder or Hub id.
+
+    Raises:
+        UsageError: if there is none at hand.
+    """
+    with _loading_errors(at, "tokenizer"):
+        return AutoTokenizer.from_pretrained(at)
+
+
+def shared_vocab_size(
+    student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase, names: dict[str, str]
+) -> int:
+    """How many ids, from 0 on, mean the same to both tokenizers.
+
+    One may know more tokens at its end (as later Qwen tokenizers do): they are cut off.
+
+    Raises:
+        TokenizerMismatchError: if an id that both have means different things; names both
+            tokenizers, their sizes and the first such id.
+    """
+    tokens = [{i: token for token, i in t.get_vocab().items()} for t in (student, teacher)]
+    shared = min(max(known) + 1 for known in tokens)
+    for i in range(shared):
+        mine, theirs = tokens[0].get(i), tokens[1].get(i)
+        if mine != theirs:
+            raise TokenizerMismatchError(
+                f"The tokenizers of {names['student']} ({len(tokens[0])} tokens) and "
+                f"{names['teacher']} ({len(tokens[1])} tokens) differ: id {i} is {mine!r} to the "
+                f"student and {theirs!r} to the teacher. The teacher could not judge a proposal; "
+                "choose two models of one family."
+            )
+    return shared
+
+
+@contextlib.contextmanager
+def _loading_errors(at: str | Path, what: str) -> Any:
+    """Turn the framework's long stories into one paragraph."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        if isinstance(error, UsageError):
+            raise
+        reason = str(error).strip().split("\n")[0]
+        advice = (
+            "The folder needs config.json, model.safetensors and the tokenizer's files, as "
+            "save_pretrained writes them."
+            if Path(at).is_dir()
+            else "If it is a folder, check the path; if it is a Hub id, check its spelling and "
+            "that this machine can reach the Hub or has it in its cache."
+        )
+        raise UsageError(f"Cannot load a {what} from '{at}': {reason} {advice}") from error
+
+
+def _check_head(model: PreTrainedModel) -> None:
+    """The loss projects hidden states itself; that must be what the model does."""
+    probe = torch.arange(1, 5, device=model.device)[None] % model.config.get_text_config().vocab_size
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        out = model(input_ids=probe, output_hidden_states=True, use_cache=False)
+        made = Projection.of(model).logits(out.hidden_states[-1])
+    model.train(training)
+    wanted = out.logits.to(made)
+    tolerance = 1e-3 if wanted.dtype != torch.float32 or model.dtype == torch.float32 else 2e-2
+    if not torch.allclose(made, wanted, rtol=tolerance, atol=tolerance * float(wanted.abs().max())):
+        raise UsageError(
+            f"{type(model).__name__} does something to its logits that skd_lab does not know: they "
+            f"differ by {float((made - wanted).abs().max()):.3g} from its output head applied to "
+            "its last hidden states. This model cannot be trained here."
+        )
+
+
+def _report(pair: Pair, widths: list[int]) -> str:
+    lines = [_describe(role, getattr(pair, role), pair.names[role]) for role in ("student", "teacher")]
+    padding = (
+        ""
+        if set(widths) == {pair.vocab_size}
+        else f"; logits are cut to these (student {widths[0]:,}, teacher {widths[1]:,}), and the "
+        "ids beyond are never drawn"
+    )
+    lines.append(f"vocabulary  {pair.vocab_size:,} ids shared{padding}")
+    stops = ", ".join(
+        f"{pair.tokenizer.convert_ids_to_tokens(token)} ({token})" for token in pair.eos_token_ids
+    )
+    lines.append(f"stops at    {stops or 'nothing: completions end at max_new_tokens'}")
+    if not pair.tokenizer.chat_template:
+        lines.append("chat        no chat template: only plain prompts can be used")
+    if not pair.can_roll_back:
+        lines.append("drafts      a state here cannot be rolled back, so gamma is 1")
+    return "\n".join(lines)
+
+
+def _describe(role: str, model: PreTrainedModel, name: str) -> str:
+    text = model.config.get_text_config()
+    size = sum(parameter.numel() for parameter in model.parameters())
+    window = getattr(text, "sliding_window", None)
+    kinds = getattr(text, "layer_types", None)
+    sliding = window and (kinds is None or "sliding_attention" in kinds)
+    return (
+        f"{role:<11} {name}: {type(model).__name__}, {size / 1e6:,.2f}M parameters, "
+        f"{text.num_hidden_layers} layers, context {getattr(text, 'max_position_embeddings', 0):,}"
+        + (f", window {window:,}" if sliding else "")
+        + f", {str(model.dtype).removeprefix('torch.')}, {text._attn_implementation} attention, "
+        + str(model.device)
+    )
+
+
+def _short(at: str | Path) -> str:
+    """A name for records: no absolute path of the user's machine."""
+    path = Path(at)
+    if not path.is_absolute():
+        return str(at)
+    if path.is_relative_to(BUNDLED):
+        return str(path.relative_to(BUNDLED))
+    return path.name
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
