@@ -6,17 +6,17 @@
 """
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from skd_lab.errors import DataError, SkdError
-from skd_lab.runs import read_json, write_json_atomic
+from skd_lab.files import read_json, replace_folder, write_json_atomic
 
 _PREFIX = "step-"
 
@@ -107,23 +107,15 @@ def load_optimizer_state(path: Path) -> dict[str, Any]:
 def _written_whole(target: Path) -> Iterator[Path]:
     """A temporary folder that becomes the target when everything in it was written."""
     temporary = target.with_name(f".{target.name}.tmp")
-    old = target.with_name(f".{target.name}.old")
     try:
-        for leftover in (temporary, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         yield temporary
-        # a folder cannot be renamed over a full one: step aside first
-        if target.exists():
-            os.replace(target, old)
-        os.replace(temporary, target)
-        shutil.rmtree(old, ignore_errors=True)
-    except (OSError, RuntimeError) as error:
+    # torch and safetensors report a full disk as RuntimeError or errors of their own
+    except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if old.exists() and not target.exists():
-            os.replace(old, target)
-        # torch and safetensors report a full disk as RuntimeError or their own error
         raise SkdError(
             f"Could not write {target}: {error}. What was written before is untouched; free some "
             "space or choose another --run-dir, then go on with --resume."
         ) from error
+    replace_folder(temporary, target)

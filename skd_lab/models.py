@@ -89,16 +89,11 @@ def load_pair(
             f"({', '.join(bundled_pairs())})."
         )
     names = {"student": _short(student), "teacher": _short(teacher)}
-    tokenizers = {role: load_tokenizer(at) for role, at in (("student", student), ("teacher", teacher))}
-    shared = shared_vocab_size(tokenizers["student"], tokenizers["teacher"], names)
+    tokenizers = [load_tokenizer(at) for at in (student, teacher)]
+    shared = shared_vocab_size(*tokenizers, names)
     device = device or _best_device()
-    models = {
-        role: load_model(at, dtype=dtype, device=device)
-        for role, at in (("student", student), ("teacher", teacher))
-    }
-    return make_pair(
-        models["student"], models["teacher"], tokenizers["student"], vocab_size=shared, names=names
-    )
+    models = [load_model(at, dtype=dtype, device=device) for at in (student, teacher)]
+    return make_pair(*models, tokenizers[0], vocab_size=shared, names=names)
 
 
 def make_pair(
@@ -223,7 +218,8 @@ def _loading_errors(at: str | Path, what: str) -> Any:
 
 def _check_head(model: PreTrainedModel) -> None:
     """The loss projects hidden states itself; that must be what the model does."""
-    probe = torch.arange(1, 5, device=model.device)[None] % model.config.get_text_config().vocab_size
+    vocab = model.config.get_text_config().vocab_size
+    probe = torch.arange(1, 5, device=model.device)[None] % vocab
     training = model.training
     model.eval()
     with torch.no_grad():
@@ -241,7 +237,10 @@ def _check_head(model: PreTrainedModel) -> None:
 
 
 def _report(pair: Pair, widths: list[int]) -> str:
-    lines = [_describe(role, getattr(pair, role), pair.names[role]) for role in ("student", "teacher")]
+    lines = [
+        _describe("student", pair.student, pair.names["student"]),
+        _describe("teacher", pair.teacher, pair.names["teacher"]),
+    ]
     padding = (
         ""
         if set(widths) == {pair.vocab_size}
