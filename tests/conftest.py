@@ -1,0 +1,30 @@
+"""Settings of the whole suite: one thread, no network, shapes checked. Models: tests/tiny.py."""
+
+import os
+
+# set before anything imports the hub's client or a thread pool; child processes inherit them
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    HF_DATASETS_OFFLINE="1",
+    TRANSFORMERS_VERBOSITY="error",
+    TOKENIZERS_PARALLELISM="false",
+    GRADIO_ANALYTICS_ENABLED="False",
+    OMP_NUM_THREADS="1",
+    MPLBACKEND="Agg",
+)
+
+import jaxtyping  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
+jaxtyping.install_import_hook("skd_lab", "shapes.check")
+
+
+@pytest.fixture(autouse=True)
+def _library_refuses_for_itself(request: pytest.FixtureRequest):
+    """Tests named *refus* pass wrong shapes on purpose: there the library's own words count."""
+    off = "refus" in request.node.name
+    jaxtyping.config.update("jaxtyping_disable", off)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
