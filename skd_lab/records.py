@@ -5,11 +5,15 @@ Nothing here runs a model. Ids stay ids: text is made by tasks (to score) and vi
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from skd_lab.errors import DataError, SkdError
 
 STUDENT, TEACHER, REFERENCE = "student", "teacher", "reference"
 
@@ -66,10 +70,9 @@ class Rollout:
     @property
     def replaced(self) -> int:
         """Proposals the teacher refused: tokens the teacher wrote in the student's place."""
-        return sum(
-            source == TEACHER and rank > 0
-            for source, rank in zip(self.trace.source, self.trace.teacher_rank.tolist(), strict=True)
-        )
+        ranks = self.trace.teacher_rank.tolist()
+        pairs = zip(self.trace.source, ranks, strict=True)
+        return sum(source == TEACHER and rank > 0 for source, rank in pairs)
 
     @property
     def accepted(self) -> int:
@@ -140,3 +143,162 @@ class EvalReport:
             value = record[column.name]
             known[column.name] = math.nan if value is None else value
         return cls(**known)
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Strict JSON: null stands where JSON has no number (nan, infinities)."""
+    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+TRACE_SCHEMA = "skd-trace/1"
+
+
+@dataclass
+class Trace:
+    """One completion, token by token, with what both models thought: enough for every view.
+
+    The names in `header` and in each dict of `tokens` are those of the file (schema skd-trace/1).
+    """
+
+    header: dict[str, Any]
+    tokens: list[dict[str, Any]]
+
+    @property
+    def verified(self) -> int:
+        """Proposals the teacher ranked; each stands behind one kept token."""
+        return sum(token["teacher_rank"] > 0 for token in self.tokens)
+
+    @property
+    def replaced(self) -> int:
+        """Proposals the teacher refused."""
+        return sum(is_replaced(token) for token in self.tokens)
+
+    @property
+    def accepted(self) -> int:
+        """Proposals that stood: verified - replaced."""
+        return self.verified - self.replaced
+
+    @property
+    def discarded(self) -> int:
+        """Proposals never verified. Proposed = accepted + replaced + discarded."""
+        return sum(len(token.get("discarded", ())) for token in self.tokens)
+
+
+def is_replaced(token: dict[str, Any]) -> bool:
+    """Whether the teacher refused the proposal of a token record and wrote the token itself."""
+    return token["source"] == TEACHER and token["teacher_rank"] > 0
+
+
+def dumps_traces(traces: Iterable[Trace]) -> str:
+    """NDJSON text: of each trace a header line, then a line a token. Not finite becomes null."""
+    lines = []
+    for trace in traces:
+        lines.append({"schema": TRACE_SCHEMA, **trace.header})
+        lines += trace.tokens
+    return "".join(to_json(line) + "\n" for line in lines)
+
+
+def loads_traces(text: str, name: str = "traces", notes: list[str] | None = None) -> list[Trace]:
+    """Traces of an NDJSON text.
+
+    Args:
+        text: any number of traces.
+        name: of the file, for messages.
+        notes: if given, a cut last line (it has no line end) is left out and said here.
+
+    Raises:
+        DataError: a damaged line, a token before any header, an unknown schema; names the line.
+    """
+    traces: list[Trace] = []
+    lines = text.split("\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = _trace_line(line)
+        except ValueError as error:
+            if notes is not None and number == len(lines):
+                notes.append(f"{name}: line {number} was cut off and is left out.")
+                break
+            raise DataError(
+                f"{name}, line {number}: not a trace record: {error}. "
+                "Repair or remove that line; the lines before it are good."
+            ) from error
+        if "schema" in record:
+            traces.append(Trace(header=record, tokens=[]))
+        elif not traces:
+            raise DataError(
+                f"{name}, line {number}: a token comes before any header. A trace starts with "
+                f'a line that holds "schema": "{TRACE_SCHEMA}".'
+            )
+        else:
+            traces[-1].tokens.append(record)
+    return traces
+
+
+def write_traces(path: str | Path, traces: Iterable[Trace], append: bool = False) -> None:
+    """Write traces to an NDJSON file, behind what is there if asked to; see dumps_traces.
+
+    Raises:
+        SkdError: if the disk is full or read-only.
+    """
+    path, text = Path(path), dumps_traces(traces)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not append:
+            whole = path.with_name(f".{path.name}.part")
+            whole.write_text(text, encoding="utf-8", newline="\n")
+            whole.replace(path)
+            return
+        with path.open("a+b") as file:
+            file.seek(0)
+            # a line cut off by an earlier kill would swallow the first new one
+            file.truncate(file.read().rfind(b"\n") + 1)
+            file.write(text.encode())
+    except OSError as error:
+        raise SkdError(
+            f"Cannot write {path}: {error.strerror or error}. Free some space or choose another "
+            "folder."
+        ) from error
+
+
+def read_traces(path: str | Path) -> list[Trace]:
+    """Traces of a file written by write_traces.
+
+    Raises:
+        DataError: if there is no such file, or a line is damaged; the message names the line.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"Cannot read {path}: {error}. Check the path.") from error
+    return loads_traces(text, name=str(path))
+
+
+_TOKEN_FIELDS = ("i", "source", "kept_id", "kept", "teacher_rank")
+
+
+def _trace_line(line: str) -> dict[str, Any]:
+    record = json.loads(line)
+    if not isinstance(record, dict):
+        raise ValueError(f"expected an object, got {type(record).__name__}")
+    if "schema" in record:
+        if record["schema"] != TRACE_SCHEMA:
+            raise ValueError(
+                f"its schema is {record['schema']!r}, and this version reads {TRACE_SCHEMA!r}"
+            )
+        return record
+    missing = [name for name in _TOKEN_FIELDS if name not in record]
+    if missing:
+        raise ValueError(f"the token has no {', '.join(missing)}")
+    if isinstance(record["teacher_rank"], bool) or not isinstance(record["teacher_rank"], int):
+        raise ValueError(f"teacher_rank must be a whole number, got {record['teacher_rank']!r}")
+    return record
