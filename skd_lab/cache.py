@@ -111,7 +111,8 @@ class PositionCache(Cache):
         full = distance >= 0
         if self._kinds is None:
             # models without layer_types have one window for all layers, or none
-            return self._mask(full if self._window is None else full & self._inside(distance), dtype)
+            inside = full if self._window is None else full & self._inside(distance)
+            return self._mask(inside, dtype)
         masks = {"full_attention": self._mask(full, dtype)}
         if "sliding_attention" in self._kinds:
             masks["sliding_attention"] = self._mask(full & self._inside(distance), dtype)

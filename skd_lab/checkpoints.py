@@ -1,13 +1,14 @@
 """Checkpoints of a run: written whole under another name, then renamed; no pickle is loaded.
 
-    checkpoints/step-000040/student/        a plain Hugging Face folder
-                            optimizer.pt    torch.save, read back with weights_only=True
-                            state.json      step, and the size of every file
+checkpoints/step-000040/student/        a plain Hugging Face folder
+                        optimizer.pt    torch.save, read back with weights_only=True
+                        state.json      step, and the size of every file
 """
 
 import contextlib
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,18 @@ def read_checkpoint(path: Path) -> int:
 def load_optimizer_state(path: Path) -> dict[str, Any]:
     """The optimizer's state of a checkpoint, on the CPU."""
     return torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True)
+
+
+def model_card(config: Mapping[str, Any]) -> str:
+    """Markdown for the distilled student's folder: what it is and the whole configuration."""
+    base = config["student"] or config["pair"]
+    return (
+        "---\nlicense: apache-2.0\nlibrary_name: transformers\ntags: [distillation, skd]\n---\n\n"
+        f"# Student distilled with {config['method']}\n\n"
+        f"Trained with skd_lab from `{base}` by `{config['method']}` on task `{config['task']}`, "
+        f"{config['steps']} updates of {config['batch_size']} prompts. The whole configuration:\n\n"
+        f"```json\n{json.dumps(config, indent=2)}\n```\n"
+    )
 
 
 @contextlib.contextmanager

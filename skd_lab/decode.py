@@ -199,7 +199,7 @@ def check_request(
         raise UsageError(f"max_new_tokens must be at least 1, got {max_new_tokens}.")
     for row, prompt in enumerate(prompts):
         if len(prompt) == 0:
-            raise UsageError(f"Prompt {row} is empty; a model needs at least one token to go on from.")
+            raise UsageError(f"Prompt {row} is empty; a model goes on from one token or more.")
     if uniforms.shape[-2] < len(prompts) or uniforms.shape[-1] < max_new_tokens:
         raise UsageError(
             f"uniforms has {uniforms.shape[-2]} rows of {uniforms.shape[-1]} positions, but "

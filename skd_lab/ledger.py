@@ -48,7 +48,8 @@ class Ledger:
             "by_teacher": torch.zeros(shape, dtype=torch.bool, device=device),
         }
         self.teacher_hidden: Tensor | None = None
-        self.discarded: list[list[list[int]]] = [[[] for _ in range(max_new_tokens)] for _ in prompts]
+        empty: list[list[int]] = [[]] * max_new_tokens
+        self.discarded = [list(empty) for _ in prompts]
 
     def is_eos(self, ids: Int[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
         """Where ids are among the eos ids."""

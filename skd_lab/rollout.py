@@ -124,7 +124,7 @@ def reference_rollout(
     for row, (prompt, answer) in enumerate(zip(prompt_ids, reference_ids, strict=True)):
         ids = torch.as_tensor(answer, dtype=torch.long)
         if len(ids) == 0:
-            raise UsageError(f"The reference of prompt {row} is empty; there is nothing to train on.")
+            raise UsageError(f"The reference of prompt {row} is empty: nothing to train on.")
         nothing = torch.full((len(ids),), float("nan"))
         trace = TokenTrace(
             source=[REFERENCE] * len(ids),

@@ -155,6 +155,15 @@ def accumulate_gradients(
     )
 
 
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Weight decay is for matrices: norms and biases have no scale to hold down."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in trained if p.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
+    ]
+
+
 def _teacher_nll(teacher: PreTrainedModel | None, batch: Batch, vocab_size: int) -> float:
     """Sum of -log p_teacher over the batch's completion tokens, nats."""
     if teacher is None or batch.teacher_hidden is None:

@@ -1,0 +1,205 @@
+"""Everything that is checked and made ready before the first update of a run.
+
+Cheap checks come first and models are loaded late, so that a wrong flag costs no waiting.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from skd_lab.config import RunConfig, flag
+from skd_lab.encode import Encoded, EncodeReport, encode_examples
+from skd_lab.errors import RunExistsError, SkdError, UsageError
+from skd_lab.files import write_json_atomic
+from skd_lab.methods import Method, Objective, get_method, get_objective
+from skd_lab.models import Pair, load_pair
+from skd_lab.tasks import Example, Task, get_task
+
+# fields that may differ when a run is resumed: they say where and how, not what is computed
+_MAY_CHANGE = {"run_dir", "resume", "overwrite", "device", "keep_checkpoints", "save_every"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What the loop needs, checked."""
+
+    config: RunConfig
+    method: Method
+    objective: Objective
+    task: Task
+    pair: Pair
+    data: EncodeReport
+    """Training prompts; counts of kept, cut and dropped ones."""
+    watched: list[Encoded]
+    """Validation prompts that are recorded and evaluated on the way."""
+    run_dir: Path
+
+
+def prepare(
+    config: RunConfig, pair: Pair | None = None, data: EncodeReport | None = None
+) -> Prepared:
+    """Check the names and the folder, read the data, load the models, start the run folder.
+
+    Args:
+        config: of the run.
+        pair: models already in hand; loaded if None.
+        data: encoded training prompts already in hand; the task's own if None.
+
+    Raises:
+        UsageError: for anything that cannot be, before the models are loaded where possible.
+    """
+    method = get_method(config.method)
+    objective = get_objective(method.objective_name(config.objective), config.beta)
+    task = get_task(config.task)
+    run_dir = _check_run_dir(config)
+    examples = [] if data is not None else _load(task, "train", config.n_prompts, config)
+    watch = max(config.trace_prompts, config.eval_prompts if config.eval_every else 0)
+    watched = _load(task, "validation", watch, config) if watch else []
+    _require_references(method, [example.reference for example in examples], task)
+    if pair is None:
+        pair = load_pair(
+            config.pair,
+            student=config.student,
+            teacher=config.teacher,
+            dtype=config.dtype,
+            device=config.device,
+        )
+    _require_context(config, pair)
+    if data is None:
+        data = encode_examples(
+            pair.tokenizer,
+            examples,
+            max_prompt_tokens=config.max_prompt_tokens,
+            over_long=config.over_long,
+            max_completion_tokens=config.max_new_tokens,
+            vocab_size=pair.vocab_size,
+        )
+    if not data.encoded:
+        raise UsageError(
+            f"No training prompt is left: {data.dropped} of {data.total} are longer than "
+            f"{flag('max_prompt_tokens')} {config.max_prompt_tokens}. Raise it, or use "
+            f"{flag('over_long')} cut_left."
+        )
+    _start_run(config, run_dir)
+    return Prepared(
+        config=config,
+        method=method,
+        objective=objective,
+        task=task,
+        pair=pair,
+        data=data,
+        watched=_encode_watched(pair, watched, config),
+        run_dir=run_dir,
+    )
+
+
+def prompt_order(prompts: int, visits: range, seed: int) -> list[int]:
+    """Which prompt each visit takes: every epoch is its own permutation, keyed by (seed, epoch).
+
+    A visit is one prompt in one window, counted from the start of the run; so a resumed run, or
+    one on more processes, sees the same prompts.
+    """
+    orders: dict[int, np.ndarray] = {}
+    chosen = []
+    for visit in visits:
+        epoch, place = divmod(visit, prompts)
+        if epoch not in orders:
+            # role 2 in the key: the uniforms have 0 and 1
+            bits = np.random.Philox(
+                key=np.array([seed, 2], dtype=np.uint64),
+                counter=np.array([0, epoch, 0, 0], dtype=np.uint64),
+            )
+            orders[epoch] = np.random.Generator(bits).permutation(prompts)
+        chosen.append(int(orders[epoch][place]))
+    return chosen
+
+
+def _check_run_dir(config: RunConfig) -> Path:
+    run_dir = Path(config.run_dir)
+    saved = run_dir / "config.json"
+    if saved.exists() and not (config.resume or config.overwrite):
+        raise RunExistsError(
+            f"There is already a run in {run_dir}. Go on with it (--resume), replace it "
+            "(--overwrite), or choose another --run-dir."
+        )
+    if config.resume:
+        if not saved.exists():
+            raise UsageError(
+                f"There is no run in {run_dir} to go on with. Leave --resume out to start it."
+            )
+        _require_same_config(config, json.loads(saved.read_text(encoding="utf-8")))
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SkdError(
+            f"Cannot make the run folder {run_dir}: {error.strerror or error}. "
+            "Choose another --run-dir."
+        ) from error
+    return run_dir
+
+
+def _require_same_config(config: RunConfig, saved: dict[str, object]) -> None:
+    now = json.loads(config.to_json())
+    changed = [
+        f"{flag(name)} was {saved.get(name)} and is now {value}"
+        for name, value in now.items()
+        if name not in _MAY_CHANGE and saved.get(name) != value
+    ]
+    if changed:
+        raise UsageError(
+            f"The run in {config.run_dir} was started with another configuration: "
+            f"{'; '.join(changed)}. Give the same values to go on, or choose another --run-dir."
+        )
+
+
+def _start_run(config: RunConfig, run_dir: Path) -> None:
+    """Make way for a new run; nothing is deleted before everything else was found good."""
+    if not config.resume:
+        for name in ("checkpoints", "student"):
+            shutil.rmtree(run_dir / name, ignore_errors=True)
+        for name in ("steps.jsonl", "traces.ndjson", "eval.jsonl", "report.html", "table.json"):
+            (run_dir / name).unlink(missing_ok=True)
+    write_json_atomic(run_dir / "config.json", config.to_dict())
+
+
+def _load(task: Task, split: str, n: int | None, config: RunConfig) -> list[Example]:
+    return task.load(split, n, seed=0, data_path=config.data_path)
+
+
+def _encode_watched(pair: Pair, examples: Sequence[Example], config: RunConfig) -> list[Encoded]:
+    if not examples:
+        return []
+    return encode_examples(
+        pair.tokenizer,
+        examples,
+        max_prompt_tokens=config.max_prompt_tokens,
+        over_long=config.over_long,
+        max_completion_tokens=config.max_new_tokens,
+        vocab_size=pair.vocab_size,
+    ).encoded
+
+
+def _require_references(method: Method, references: Sequence[str | None], task: Task) -> None:
+    missing = sum(reference is None for reference in references)
+    if method.needs_reference and missing:
+        raise UsageError(
+            f"Method '{method.name}' trains on reference answers, but {missing} of "
+            f"{len(references)} prompts of task '{task.name}' have none. Choose a method whose "
+            "text is sampled (on_policy_kd, skd), or add the references."
+        )
+
+
+def _require_context(config: RunConfig, pair: Pair) -> None:
+    for role, model in (("student", pair.student), ("teacher", pair.teacher)):
+        context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        needed = config.max_prompt_tokens + config.max_new_tokens
+        if context is not None and needed > context:
+            raise UsageError(
+                f"{flag('max_prompt_tokens')} {config.max_prompt_tokens} and "
+                f"{flag('max_new_tokens')} {config.max_new_tokens} are {needed} tokens together, "
+                f"more than the {role}'s context of {context}. Lower one of them."
+            )

@@ -1,0 +1,259 @@
+"""Rollouts to trace records: what both models thought at every position, for views and exports.
+
+One teacher-forced forward of each model over the finished text. Sampling never does this; it is
+made on request, for the few rollouts somebody will look at.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from skd_lab.batch import collate, completion_hidden
+from skd_lab.config import RunConfig
+from skd_lab.decode import sampling_mode
+from skd_lab.encode import Encoded
+from skd_lab.losses import forward_kl
+from skd_lab.models import Pair
+from skd_lab.projection import Projection
+from skd_lab.records import TEACHER, Rollout, Trace
+from skd_lab.sampling import SamplingPolicy, draw_uniforms, sample
+from skd_lab.speculative import interleaved_rollout
+
+TOP = 20
+"""Most likely ids recorded of each model."""
+
+WATCHED_ROW = 2**40
+"""Watched prompts have global rows from here on: numbers that no training row ever uses."""
+
+
+def record_prompts(
+    pair: Pair, prompts: Sequence[Encoded], config: RunConfig, *, step: int = 0, run: str = ""
+) -> list[Trace]:
+    """Interleaved rollouts of some prompts, recorded; the same numbers at every step of a run.
+
+    Args:
+        pair: whose student proposes, as it is now.
+        prompts: encoded.
+        config: K, gamma, limits, policies and seed.
+        step: updates done, for the header.
+        run: name of the run, for the header.
+    """
+    asked = {
+        "accept_top_k": config.accept_top_k,
+        "gamma": config.gamma,
+        "student_policy": SamplingPolicy(**config.policy("student")),
+        "teacher_policy": SamplingPolicy(**config.policy("teacher")),
+    }
+    uniforms = draw_uniforms(
+        config.seed, len(prompts), config.max_new_tokens, first_row=WATCHED_ROW
+    )
+    rollouts = interleaved_rollout(
+        pair.student,
+        pair.teacher,
+        [row.prompt_ids for row in prompts],
+        max_new_tokens=config.max_new_tokens,
+        eos_token_ids=pair.eos_token_ids,
+        uniforms=uniforms,
+        vocab_size=pair.vocab_size,
+        **asked,
+    )
+    return record_traces(
+        pair,
+        rollouts,
+        uniforms=uniforms,
+        seed=config.seed,
+        method=config.method,
+        run=run,
+        step=step,
+        **asked,
+    )
+
+
+def record_traces(
+    pair: Pair,
+    rollouts: Sequence[Rollout],
+    *,
+    uniforms: Tensor,
+    accept_top_k: int,
+    gamma: int,
+    student_policy: SamplingPolicy,
+    teacher_policy: SamplingPolicy,
+    seed: int,
+    student: PreTrainedModel | None = None,
+    method: str = "skd",
+    run: str = "",
+    step: int = 0,
+) -> list[Trace]:
+    """Full trace records of interleaved rollouts (schema skd-trace/1).
+
+    Args:
+        pair: tokenizer, teacher, names.
+        rollouts: of interleaved_rollout, in the order of the uniforms' rows.
+        uniforms: [2, rows, tokens], the numbers the rollouts were drawn with.
+        accept_top_k, gamma, student_policy, teacher_policy, seed: as the rollouts were asked for;
+            they go into the header.
+        student: who proposed; the pair's own if None.
+        method, run, step: for the header.
+
+    Returns:
+        One trace a rollout. Probabilities are of the raw models at temperature 1; teacher_draw is
+        the teacher's draw under its policy at every position, kept or not: that is what makes
+        re-deciding at another K possible without a model.
+    """
+    student = pair.student if student is None else student
+    traces = []
+    with sampling_mode(student, pair.teacher):
+        for row, rollout in enumerate(rollouts):
+            header = {
+                "schema": "skd-trace/1",
+                "run": run,
+                "step": step,
+                "row": rollout.row,
+                "prompt": pair.tokenizer.decode(rollout.prompt_ids),
+                "prompt_ids": rollout.prompt_ids,
+                "completion": pair.tokenizer.decode(
+                    rollout.completion_ids, skip_special_tokens=True
+                ),
+                "accept_top_k": accept_top_k,
+                "gamma": gamma,
+                "policies": {
+                    "student": vars(student_policy),
+                    "teacher": vars(teacher_policy),
+                    "replacement": "teacher_sample",
+                },
+                "student": pair.names["student"],
+                "teacher": pair.names["teacher"],
+                "tokenizer": type(pair.tokenizer).__name__,
+                "vocab_size": pair.vocab_size,
+                "seed": seed,
+                "method": method,
+                "finished": rollout.finished,
+            }
+            seen = _look(pair, student, rollout, uniforms[:, row], teacher_policy)
+            traces.append(Trace(header=header, tokens=_tokens(pair, rollout, seen)))
+    return traces
+
+
+def _look(
+    pair: Pair,
+    student: PreTrainedModel,
+    rollout: Rollout,
+    uniforms: Tensor,
+    teacher_policy: SamplingPolicy,
+) -> dict[str, Any]:
+    """Both models' distributions at every completion token, reduced to what a record holds."""
+    batch = collate([rollout], pair.pad_token_id).to(student.device)
+    log_probs = {}
+    for role, model in (("student", student), ("teacher", pair.teacher)):
+        logits = Projection.of(model, pair.vocab_size).logits(completion_hidden(model, batch))
+        log_probs[role] = logits.log_softmax(dim=-1)
+        if role == "teacher":
+            own = uniforms[1, : len(rollout.completion_ids)].to(logits.device)
+            draws = sample(logits, teacher_policy, own).cpu()
+    # the draw that was used is the one on record, should this forward round differently
+    replaced = torch.tensor([source == TEACHER for source in rollout.trace.source])
+    draws = torch.where(replaced, rollout.completion_ids, draws)
+    kl = forward_kl(log_probs["student"], log_probs["teacher"]).cpu()
+    probs = {role: values.exp().cpu() for role, values in log_probs.items()}
+    entropy = {
+        role: -(values * values.log().clamp(min=-1e4)).sum(dim=-1) for role, values in probs.items()
+    }
+    top = {role: values.topk(min(TOP, values.shape[-1])) for role, values in probs.items()}
+    return {
+        "draws": draws.tolist(),
+        "kl": kl.tolist(),
+        "probs": probs,
+        "top": top,
+        "entropy": {role: values.tolist() for role, values in entropy.items()},
+        "uniforms": uniforms.tolist(),
+    }
+
+
+def _tokens(pair: Pair, rollout: Rollout, seen: dict[str, Any]) -> list[dict[str, Any]]:
+    text, trace, probs = TokenText(pair.tokenizer), rollout.trace, seen["probs"]
+    records = []
+    for i, kept in enumerate(rollout.completion_ids.tolist()):
+        proposed, draw = int(trace.proposed_id[i]), seen["draws"][i]
+        records.append(
+            {
+                "i": i,
+                "source": trace.source[i],
+                "kept_id": kept,
+                "kept": text.of(kept),
+                "kept_bytes": text.bytes_of(kept).hex(),
+                "proposed_id": proposed,
+                "proposed": text.of(proposed),
+                "proposed_bytes": text.bytes_of(proposed).hex(),
+                "block": int(trace.block[i]),
+                "teacher_rank": int(trace.teacher_rank[i]),
+                "p_student": float(probs["student"][i, kept]),
+                "p_teacher": float(probs["teacher"][i, kept]),
+                "proposed_p_student": float(probs["student"][i, proposed]),
+                "proposed_p_teacher": float(probs["teacher"][i, proposed]),
+                "u_student": seen["uniforms"][0][i],
+                "u_teacher": seen["uniforms"][1][i],
+                "teacher_draw": {
+                    "id": draw,
+                    "text": text.of(draw),
+                    "p": float(probs["teacher"][i, draw]),
+                },
+                **{
+                    f"{role}_top": [
+                        [token, text.of(token), p]
+                        for token, p in zip(
+                            seen["top"][role].indices[i].tolist(),
+                            seen["top"][role].values[i].tolist(),
+                            strict=True,
+                        )
+                    ]
+                    for role in ("student", "teacher")
+                },
+                **{f"entropy_{role}": seen["entropy"][role][i] for role in ("student", "teacher")},
+                "kl": seen["kl"][i],
+                "discarded": [[token, text.of(token)] for token in trace.discarded[i]],
+            }
+        )
+    return records
+
+
+class TokenText:
+    """Text and raw bytes of single tokens; the bytes are right where the text cannot be."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self._byte_of = {char: byte for byte, char in _byte_level_alphabet().items()}
+        pieces = tokenizer.convert_ids_to_tokens(range(min(len(tokenizer), 2000)))
+        # byte-level vocabularies write a space as one of their own letters; SentencePiece has its
+        # own mark for it, and writes bytes as <0xE2>
+        self._byte_level = any("\u0120" in (piece or "") for piece in pieces)
+
+    def of(self, token: int) -> str:
+        """The token decoded alone; may hold U+FFFD where a character is split over tokens."""
+        piece = self.tokenizer.convert_ids_to_tokens(token)
+        if not self._byte_level and isinstance(piece, str) and "\u2581" in piece:
+            return piece.replace("\u2581", " ")  # decoding alone would drop a leading space
+        return self.tokenizer.decode([token], clean_up_tokenization_spaces=False)
+
+    def bytes_of(self, token: int) -> bytes:
+        """The token's raw bytes."""
+        piece = self.tokenizer.convert_ids_to_tokens(token)
+        if not isinstance(piece, str):
+            return b""
+        if token in self.tokenizer.all_special_ids:
+            return piece.encode()
+        if self._byte_level and all(char in self._byte_of for char in piece):
+            return bytes(self._byte_of[char] for char in piece)
+        if piece.startswith("<0x") and piece.endswith(">") and len(piece) == 6:
+            return bytes([int(piece[3:5], 16)])
+        return piece.replace("\u2581", " ").encode()
+
+
+def _byte_level_alphabet() -> dict[int, str]:
+    """GPT-2's letters for bytes: printable ones stand for themselves, the rest from U+0100 on."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    letters = {byte: chr(byte) for byte in printable}
+    return letters | {byte: chr(0x100 + n) for n, byte in enumerate(others)}

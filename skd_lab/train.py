@@ -1,0 +1,301 @@
+"""One loop for every method: prompts -> rollouts -> loss -> update, with records and checkpoints.
+
+What a run writes is described in runs.py; nothing it has written is lost by a failure.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import nn
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, get_scheduler
+
+from skd_lab.checkpoints import (
+    list_checkpoints,
+    load_optimizer_state,
+    model_card,
+    read_checkpoint,
+    save_checkpoint,
+    save_student,
+)
+from skd_lab.clock import PhaseClock
+from skd_lab.config import RunConfig
+from skd_lab.encode import EncodeReport
+from skd_lab.errors import NonFiniteLossError, UsageError
+from skd_lab.evaluate import evaluate
+from skd_lab.files import append_jsonl, read_jsonl, to_json, write_text_atomic
+from skd_lab.methods import SOURCES, RolloutRequest
+from skd_lab.metrics import acceptance_rate, replacement_rate
+from skd_lab.models import Pair, load_model
+from skd_lab.prepare import Prepared, prepare, prompt_order
+from skd_lab.recording import record_prompts
+from skd_lab.records import Rollout, StepRecord, write_traces
+from skd_lab.sampling import SamplingPolicy, draw_uniforms
+from skd_lab.step import StudentLoss, WindowStats, accumulate_gradients, parameter_groups
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What train returns."""
+
+    run_dir: Path
+    student: PreTrainedModel
+    steps: list[StepRecord]
+    data: EncodeReport
+
+
+def train(
+    config: RunConfig,
+    *,
+    pair: Pair | None = None,
+    data: EncodeReport | None = None,
+    progress: bool = True,
+) -> RunResult:
+    """Distil a student and write the run folder.
+
+    Args:
+        config: everything that decides the run; saved with it.
+        pair: models in hand; the config's own are loaded if None. Its student is trained in place.
+        data: encoded training prompts in hand; the task's own are loaded if None.
+        progress: show a bar.
+
+    Returns:
+        The trained student and the step records, as also written to config.run_dir.
+
+    Raises:
+        UsageError: for anything that cannot be, before the first update.
+        NonFiniteLossError: if the loss or the gradient is not finite; the last checkpoint stays.
+        SkdError: if the disk does not take a record or a checkpoint.
+    """
+    return _Loop(prepare(config, pair, data)).run(progress)
+
+
+class _Loop:
+    """The state of one run."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.config, self.pair, self.data = prepared.config, prepared.pair, prepared.data
+        self.prepared, self.run_dir = prepared, prepared.run_dir
+        config, student = self.config, self.pair.student
+        # accelerate keeps one state a process; a run with another precision needs a fresh one
+        AcceleratorState._reset_state(reset_partial_state=True)
+        self.accelerator = Accelerator(
+            mixed_precision=config.mixed_precision, cpu=student.device.type == "cpu"
+        )
+        if config.batch_size % self.accelerator.num_processes:
+            raise UsageError(
+                f"--batch-size {config.batch_size} does not divide by the "
+                f"{self.accelerator.num_processes} processes. Use a multiple."
+            )
+        self.pair.teacher.requires_grad_(False)
+        self.scorer = self.pair.teacher if prepared.objective.divergence else None
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(student, config.weight_decay), lr=config.learning_rate
+        )
+        self.done = self._resume() if config.resume else 0
+        self.schedule = get_scheduler(
+            config.lr_schedule,
+            self.optimizer,
+            num_warmup_steps=config.warmup_steps,
+            num_training_steps=config.steps,
+        )
+        for _ in range(self.done):
+            self.schedule.step()
+        self.module: nn.Module = self.accelerator.prepare(
+            StudentLoss(
+                student,
+                prepared.objective,
+                self.scorer,
+                self.pair.vocab_size,
+                config.loss_temperature,
+            )
+        )
+        self.clock = PhaseClock()
+        self.steps = self._records_so_far()
+
+    def run(self, progress: bool) -> RunResult:
+        """All remaining updates, then the student."""
+        config, main = self.config, self.accelerator.is_main_process
+        if self.done == 0:
+            self._observe()
+        with tqdm(
+            total=config.steps,
+            initial=self.done,
+            desc=self.prepared.method.name,
+            unit="update",
+            disable=not (progress and main),
+        ) as bar:
+            while self.done < config.steps:
+                record = self._update()
+                self.done += 1
+                self.steps.append(record)
+                if main:
+                    append_jsonl(self.run_dir / "steps.jsonl", _flat(record))
+                bar.set_postfix(_postfix(record), refresh=False)
+                bar.update()
+                self._observe()
+                if self.done % config.save_every == 0 or self.done == config.steps:
+                    self._save()
+        if main:
+            save_student(
+                self.run_dir / "student",
+                self.pair.student,
+                self.pair.tokenizer,
+                model_card(config.to_dict()),
+            )
+        return RunResult(self.run_dir, self.pair.student, self.steps, self.data)
+
+    def _update(self) -> StepRecord:
+        """One window of prompts, one optimizer step."""
+        config, began, cpu_began = self.config, time.perf_counter(), time.process_time()
+        self.clock.reset()
+        self.module.train()
+        rollouts = self._rollouts()
+        self.optimizer.zero_grad(set_to_none=True)
+        stats = accumulate_gradients(
+            self.accelerator,
+            self.module,
+            rollouts,
+            teacher=self.scorer,
+            pad_id=self.pair.pad_token_id,
+            vocab_size=self.pair.vocab_size,
+            reduction=config.reduction,
+            microbatch_size=config.microbatch_size or len(rollouts),
+            clock=self.clock,
+        )
+        with self.clock.phase("update"):
+            norm = float(
+                self.accelerator.clip_grad_norm_(self.module.parameters(), config.max_grad_norm)
+            )
+            if not math.isfinite(norm):
+                raise NonFiniteLossError(
+                    f"The gradient became {norm} at update {self.done + 1}, rows "
+                    f"{rollouts[0].row} to {rollouts[-1].row}; nothing was changed by it. Lower "
+                    "the learning rate and go on from the last checkpoint with --resume."
+                )
+            rate = self.schedule.get_last_lr()[0]
+            self.optimizer.step()
+            self.schedule.step()
+        seconds = time.perf_counter() - began
+        phases = ("draft", "verify", "score", "update")
+        return StepRecord(
+            self.done + 1,
+            {
+                **_measured(rollouts, stats),
+                "grad_norm": norm,
+                "lr": rate,
+                "tokens_per_second": stats.tokens / seconds,
+                **{f"seconds_{name}": self.clock.seconds.get(name, 0.0) for name in phases},
+                "cpu_seconds": time.process_time() - cpu_began,
+            },
+        )
+
+    def _rollouts(self) -> list[Rollout]:
+        """This process' share of the window's completions."""
+        config, pair = self.config, self.pair
+        share = config.batch_size // self.accelerator.num_processes
+        first = self.done * config.batch_size + self.accelerator.process_index * share
+        order = prompt_order(len(self.data.encoded), range(first, first + share), config.seed)
+        chosen = [self.data.encoded[i] for i in order]
+        request = RolloutRequest(
+            student=pair.student,
+            teacher=pair.teacher,
+            prompt_ids=[row.prompt_ids for row in chosen],
+            reference_ids=[row.reference_ids for row in chosen],
+            accept_top_k=config.accept_top_k,
+            gamma=config.gamma,
+            max_new_tokens=config.max_new_tokens,
+            eos_token_ids=pair.eos_token_ids,
+            student_policy=SamplingPolicy(**config.policy("student")),
+            teacher_policy=SamplingPolicy(**config.policy("teacher")),
+            uniforms=draw_uniforms(config.seed, share, config.max_new_tokens, first_row=first),
+            vocab_size=pair.vocab_size,
+            keep_teacher_hidden=self.scorer is not None,
+            clock=self.clock,
+            first_row=first,
+        )
+        with self.accelerator.autocast():
+            return SOURCES[self.prepared.method.completions](request)
+
+    def _observe(self) -> None:
+        """Record the watched prompts and evaluate, when their turn has come."""
+        config, watched, done = self.config, self.prepared.watched, self.done
+        if not watched or not self.accelerator.is_main_process:
+            return
+        last = done == config.steps
+        if config.trace_prompts and (last or done % config.trace_every == 0):
+            chosen = watched[: config.trace_prompts]
+            traces = record_prompts(self.pair, chosen, config, step=done, run=self.run_dir.name)
+            write_traces(self.run_dir / "traces.ndjson", traces, append=True)
+        if config.eval_every and (last or done % config.eval_every == 0):
+            report = evaluate(
+                self.pair,
+                self.prepared.task,
+                watched[: config.eval_prompts],
+                max_new_tokens=config.max_new_tokens,
+                accept_top_k=config.accept_top_k,
+                gamma=config.gamma,
+                seed=config.seed,
+                name=f"step {done}",
+            )
+            append_jsonl(self.run_dir / "eval.jsonl", {"step": done, **vars(report)})
+
+    def _save(self) -> None:
+        if self.accelerator.is_main_process:
+            save_checkpoint(
+                self.run_dir / "checkpoints",
+                self.done,
+                self.pair.student,
+                self.pair.tokenizer,
+                self.optimizer,
+                keep=self.config.keep_checkpoints,
+            )
+
+    def _resume(self) -> int:
+        """Load the newest checkpoint; returns the updates it holds, 0 if there is none."""
+        checkpoints = list_checkpoints(self.run_dir / "checkpoints")
+        if not checkpoints:
+            return 0
+        newest = checkpoints[-1]
+        done = read_checkpoint(newest)
+        saved = load_model(newest / "student", dtype=self.config.dtype, device="cpu")
+        self.pair.student.load_state_dict(saved.state_dict())
+        self.optimizer.load_state_dict(load_optimizer_state(newest))
+        return done
+
+    def _records_so_far(self) -> list[StepRecord]:
+        """Records up to the checkpoint; those behind it are of updates that are done again."""
+        path = self.run_dir / "steps.jsonl"
+        kept = [r for r in read_jsonl(path) if r["step"] <= self.done] if path.exists() else []
+        if self.accelerator.is_main_process:
+            write_text_atomic(path, "".join(to_json(record) + "\n" for record in kept))
+        return [StepRecord.from_json(to_json(record)) for record in kept]
+
+
+def _measured(rollouts: list[Rollout], stats: WindowStats) -> dict[str, float]:
+    verified = sum(rollout.verified for rollout in rollouts) > 0
+    return {
+        "loss": stats.loss,
+        "replacement_rate": replacement_rate(rollouts) if verified else math.nan,
+        "acceptance_rate": acceptance_rate(rollouts) if verified else math.nan,
+        "completion_tokens": stats.tokens,
+        "mean_length": sum(len(r.completion_ids) for r in rollouts) / len(rollouts),
+        "finished": sum(r.finished for r in rollouts) / len(rollouts),
+        "student_entropy": stats.student_entropy,
+        "teacher_nll": stats.teacher_nll,
+    }
+
+
+def _flat(record: StepRecord) -> dict[str, float]:
+    return {"step": record.step, **record.metrics}
+
+
+def _postfix(record: StepRecord) -> dict[str, str]:
+    shown = {"loss": "loss", "replacement_rate": "replaced"}
+    values = {label: record.metrics[name] for name, label in shown.items()}
+    return {label: f"{value:.3f}" for label, value in values.items() if not math.isnan(value)}
