@@ -147,7 +147,9 @@ class EvalReport:
 
 def to_json(value: Any, indent: int | None = None) -> str:
     """Strict JSON: null stands where JSON has no number (nan, infinities)."""
-    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
+    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
+    # half of a surrogate pair cannot be written as UTF-8; JSON has an escape for it
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _finite(value: Any) -> Any:
@@ -224,7 +226,7 @@ def loads_traces(text: str, name: str = "traces", notes: list[str] | None = None
             continue
         try:
             record = _trace_line(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if notes is not None and number == len(lines):
                 notes.append(f"{name}: line {number} was cut off and is left out.")
                 break
