@@ -51,7 +51,9 @@ def test_temperature_top_k_and_top_p():
     # 0.4 does not reach 0.6, 0.4 + 0.3 does: the token that crosses is inside
     assert set(draw(logits, SamplingPolicy(top_p=0.6), *[i / 50 for i in range(50)])) == {1, 3}
     assert set(draw(logits, SamplingPolicy(top_p=0.39), *[i / 50 for i in range(50)])) == {1}
-    assert set(draw(logits, SamplingPolicy(top_p=1.0), *[i / 50 for i in range(50)])) == set(range(4))
+    assert set(draw(logits, SamplingPolicy(top_p=1.0), *[i / 50 for i in range(50)])) == set(
+        range(4)
+    )
 
 
 def test_top_k_and_greedy_break_ties_by_the_lower_id():
