@@ -1,0 +1,111 @@
+"""README.md says what is there: its example runs, its table, tree, links and commands are true."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from skd_lab.methods import METHODS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.M | re.S)
+    return [text for name, text in fenced if name == language]
+
+
+def section(title: str) -> str:
+    return README.split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+def tracked() -> set[str]:
+    asked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if asked.returncode:
+        pytest.skip("not a git checkout")
+    return set(asked.stdout.split("\n")) - {""}
+
+
+def test_the_example_runs(capsys):
+    [example] = blocks("python")
+    exec(compile(example, "README.md", "exec"), {"__name__": "__main__"})
+    lines = capsys.readouterr().out.splitlines()
+    counts = [re.fullmatch(r"(\d+) of (\d+) tokens are the teacher's", line) for line in lines]
+    found = [(int(count[1]), int(count[2])) for count in counts if count]
+    assert len(found) == 2
+    assert all(0 <= replaced <= tokens <= 64 and tokens > 0 for replaced, tokens in found)
+
+
+def test_the_methods_are_the_table_of_methods():
+    rows = [
+        [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+        for line in section("Methods").splitlines()
+        if line.startswith("| `")
+    ]
+    said = {
+        name: (tuple(re.split("`, `", objectives)), source) for name, _, objectives, source in rows
+    }
+    there = {name: (method.objectives, method.source) for name, method in METHODS.items()}
+    assert said == there
+
+
+def test_the_tree_is_the_real_one():
+    said, folder = set(), ""
+    for line in blocks("")[-1].splitlines():
+        name = line.split()[0]
+        assert len(line.split()) > 1, f"say what {name} is"
+        said.add(name if not line.startswith(" ") else folder + name)
+        if not line.startswith(" "):
+            folder = name
+    files = tracked()
+    there = {
+        head + slash
+        for head, slash, _ in (path.partition("/") for path in files)
+        if head != ".gitignore"
+    }
+    there |= {
+        "skd_lab/" + head + slash
+        for head, slash, _ in (
+            path.removeprefix("skd_lab/").partition("/")
+            for path in files
+            if path.startswith("skd_lab/")
+        )
+        if head != "py.typed"
+    }
+    assert said == there
+
+
+def test_links_lead_somewhere():
+    targets = re.findall(r"\]\(([^)#]+)\)", README)
+    assert "docs/img/strip.png" in targets
+    for target in targets:
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_command_lines_are_understood():
+    from skd_lab.cli import build_parser
+
+    lines = [
+        line
+        for block in blocks("sh") + blocks("")
+        for line in block.splitlines()
+        if line.startswith("skd-lab ")
+    ]
+    assert len(lines) > 5
+    for line in lines:
+        arguments = shlex.split(line, comments=True)[1:]
+        if "--help" in arguments:
+            with pytest.raises(SystemExit) as left:
+                build_parser().parse_args(arguments)
+            assert left.value.code == 0, line
+        else:
+            assert build_parser().parse_args(arguments).command == arguments[0]
+
+
+def test_make_targets_are_in_the_makefile():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = set(re.findall(r"^make (\w+)", README, re.M))
+    assert {"demo", "test"} <= named <= targets
