@@ -86,7 +86,7 @@ def test_links_lead_somewhere():
 
 
 def test_command_lines_are_understood():
-    from skd_lab.cli import build_parser
+    from skd_lab.cli.frame import build_parser
 
     lines = [
         line
@@ -102,7 +102,8 @@ def test_command_lines_are_understood():
                 build_parser().parse_args(arguments)
             assert left.value.code == 0, line
         else:
-            assert build_parser().parse_args(arguments).command == arguments[0]
+            run = build_parser().parse_args(arguments).run
+            assert run.__module__ == f"skd_lab.cli.{arguments[0]}"
 
 
 def test_make_targets_are_in_the_makefile():
