@@ -4,11 +4,10 @@ Values are checked here; names of methods and tasks by the tables that own them.
 so that `skd-lab --help` is quick.
 """
 
-import ast
 import dataclasses
 import functools
-import inspect
 import json
+import os
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -132,6 +131,11 @@ class RunConfig:
     """Validation prompts whose token strips are recorded; 0 for none."""
 
     def __post_init__(self) -> None:
+        for name in ("student", "teacher", "data_path", "run_dir"):
+            if isinstance(value := getattr(self, name), os.PathLike):
+                object.__setattr__(self, name, os.fspath(value))
+        for name, (kinds, words) in _types().items():
+            _require(self, name, _one_of(kinds), f"must be {words}")
         for name in _POSITIVE_INTEGERS:
             _require(self, name, lambda v: v >= 1, "must be at least 1")
         for name in ("warmup_steps", "trace_prompts", "seed", "weight_decay"):
@@ -201,19 +205,6 @@ class RunConfig:
             for key in ("temperature", "top_k", "top_p", "greedy")
         }
 
-    @classmethod
-    @functools.cache
-    def field_help(cls) -> dict[str, str]:
-        """Help text of every field: the docstring under it."""
-        body = ast.parse(inspect.getsource(cls)).body[0]
-        assert isinstance(body, ast.ClassDef)
-        texts = {}
-        for statement, text in zip(body.body, body.body[1:], strict=False):
-            if isinstance(statement, ast.AnnAssign) and isinstance(text, ast.Expr):
-                assert isinstance(statement.target, ast.Name)
-                texts[statement.target.id] = ast.literal_eval(text.value)
-        return texts
-
 
 _POSITIVE_INTEGERS = (
     "n_prompts",
@@ -272,8 +263,29 @@ def _choices() -> dict[str, tuple[str, ...]]:
     return {name: typing.get_args(hint) for name, hint in literals.items()}
 
 
+@functools.cache
+def _types() -> dict[str, tuple[tuple[type, ...], str]]:
+    """Types a field's value may have (None aside), and how to say so."""
+    kinds: dict[Any, tuple[tuple[type, ...], str]] = {
+        int: ((int,), "a whole number"),
+        float: ((int, float), "a number"),
+        str: ((str,), "text"),
+        bool: ((bool,), "true or false"),
+    }
+    hints = typing.get_type_hints(RunConfig)
+    return {
+        name: kinds[kind]
+        for name, hint in hints.items()
+        for kind in (hint, *typing.get_args(hint))
+        if kind in kinds
+    }
+
+
+def _one_of(kinds: tuple[type, ...]) -> Callable[[Any], bool]:
+    return lambda value: type(value) in kinds  # not isinstance: True is no whole number
+
+
 def _require(config: RunConfig, name: str, holds: Callable[[Any], bool], rule: str) -> None:
     value = getattr(config, name)
     if value is not None and not holds(value):
         raise UsageError(f"{flag(name)} {rule}, got {value}.")
-

@@ -1,0 +1,148 @@
+"""Fields of RunConfig as flags: name, type, choices and help text all come from the dataclass."""
+
+import argparse
+import ast
+import functools
+import inspect
+import json
+import types
+import typing
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal
+
+from skd_lab.config import PRESETS, RunConfig, flag, with_preset
+from skd_lab.errors import DataError
+
+GROUPS = {
+    "models": "pair",
+    "data": "task",
+    "method and sampling": "method",
+    "optimisation": "steps",
+    "run folder": "run_dir",
+}
+"""Titles in the help text, and the field each starts with."""
+
+MODEL_FLAGS = ("pair", "student", "teacher", "dtype", "device")
+SAMPLING_FLAGS = (
+    "accept_top_k",
+    "gamma",
+    "max_new_tokens",
+    *(
+        f"{role}_{setting}"
+        for role in ("student", "teacher")
+        for setting in ("temperature", "top_k", "top_p", "greedy")
+    ),
+    "seed",
+)
+
+
+def add_config_flags(parser: argparse.ArgumentParser, only: Collection[str] | None = None) -> None:
+    """Add a flag for each field of RunConfig, in titled groups.
+
+    Args:
+        parser: of a command.
+        only: names of the fields to offer; all of them if None.
+    """
+    helps, hints = field_help(), typing.get_type_hints(RunConfig)
+    starts = {first: title for title, first in GROUPS.items()}
+    title, groups = "", {}
+    for field in fields(RunConfig):
+        title = starts.get(field.name, title)
+        if only is not None and field.name not in only:
+            continue
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        _add_flag(groups[title], field.name, hints[field.name], helps[field.name], field.default)
+
+
+def config_from(args: argparse.Namespace, base: Mapping[str, Any] | None = None) -> RunConfig:
+    """The RunConfig of parsed flags; presets of a bundled pair fill what was not given.
+
+    Args:
+        args: parsed flags.
+        base: values that flags override, such as those of another run's config.json.
+
+    Raises:
+        UsageError: for a value that cannot be.
+    """
+    given = {
+        field.name: getattr(args, field.name)
+        for field in fields(RunConfig)
+        if getattr(args, field.name, None) is not None
+    }
+    return with_preset({**(base or {}), **given})
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The values in a config.json.
+
+    Raises:
+        DataError: if there is none, or it is no JSON object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(
+            f"Cannot read {path}: {error.strerror}. Give the config.json of a run."
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{path} is no JSON: {error}. Give the config.json of a run.") from error
+    if not isinstance(values, dict):
+        raise DataError(f"{path} holds no JSON object. Give the config.json of a run.")
+    return values
+
+
+@functools.cache
+def field_help() -> dict[str, str]:
+    """Help text of every field of RunConfig: the docstring under it."""
+    body = ast.parse(inspect.getsource(RunConfig)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    texts = {}
+    for statement, text in zip(body.body, body.body[1:], strict=False):
+        if isinstance(statement, ast.AnnAssign) and isinstance(text, ast.Expr):
+            assert isinstance(statement.target, ast.Name)
+            texts[statement.target.id] = ast.literal_eval(text.value)
+    return texts
+
+
+def _add_flag(group: Any, name: str, hint: Any, text: str, default: Any) -> None:
+    settings: dict[str, Any] = {"dest": name, "default": None, "help": _help(name, text, default)}
+    kinds = [kind for kind in typing.get_args(hint) if kind is not types.NoneType] or [hint]
+    if hint is bool:
+        settings["action"] = "store_true"
+    elif typing.get_origin(hint) is Literal:
+        settings["choices"] = typing.get_args(hint)
+    else:
+        settings["type"], settings["metavar"] = _TYPES[kinds[0]]
+    group.add_argument(flag(name), **settings)
+
+
+def _help(name: str, text: str, default: Any) -> str:
+    notes = [] if default in (None, False) else [f"default {default}"]
+    notes += [f"{preset[name]} for {pair}" for pair, preset in PRESETS.items() if name in preset]
+    return text.replace("%", "%%") + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def whole_number(text: str) -> int:
+    """An int, or an error that says what is needed."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"needs a whole number, got {text!r}") from None
+
+
+def number(text: str) -> float:
+    """A float, or an error that says what is needed."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"needs a number, got {text!r}") from None
+
+
+_TYPES: dict[type, tuple[Any, str]] = {
+    int: (whole_number, "N"),
+    float: (number, "X"),
+    str: (str, "TEXT"),
+}

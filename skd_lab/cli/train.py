@@ -1,0 +1,71 @@
+"""skd-lab train: distil a student with any method and write its run folder."""
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from skd_lab.cli.flags import add_config_flags, config_from, read_config
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "train",
+        help="Distil a student and write a run folder.",
+        description="Distil a student: prompts, completions by the chosen method, loss, update. "
+        "Writes --run-dir: records, checkpoints, and the student as a Hugging Face folder.",
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="Start from a run's config.json; flags win."
+    )
+    parser.add_argument("--json", action="store_true", help="Print the summary as JSON.")
+    parser.add_argument("--quiet", action="store_true", help="Show no progress bar.")
+    add_config_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    base = read_config(args.config) if args.config else None
+    saved = Path(args.run_dir or "") / "config.json"
+    if args.resume and args.run_dir and base is None and saved.is_file():
+        # going on needs no flag but --run-dir; one that differs is refused by train
+        base = {**read_config(saved), "overwrite": False}
+    config = config_from(args, base)
+
+    from skd_lab.train import train
+
+    result = train(config, progress=not args.quiet)
+    last = result.steps[-1] if result.steps else None
+    data = result.data
+    summary = {
+        "run_dir": str(result.run_dir),
+        "student": str(result.run_dir / "student"),
+        "method": config.method,
+        "steps": last.step if last else 0,
+        "prompts": {
+            "total": data.total,
+            "kept": data.kept,
+            "cut": data.cut,
+            "dropped": data.dropped,
+        },
+        "last": {k: v if math.isfinite(v) else None for k, v in last.metrics.items()}
+        if last
+        else {},
+    }
+    print(json.dumps(summary) if args.json else _as_text(summary))
+    return 0
+
+
+def _as_text(summary: dict[str, Any]) -> str:
+    prompts, last = summary["prompts"], summary["last"]
+    lines = [
+        f"prompts   {prompts['kept']} kept ({prompts['cut']} of them cut), "
+        f"{prompts['dropped']} dropped, {prompts['total']} in all",
+        f"updates   {summary['steps']} of {summary['method']}",
+    ]
+    if last.get("loss") is not None:
+        lines.append(f"loss      {last['loss']:.4f} nats per token in the last update")
+    if last.get("replacement_rate") is not None:
+        lines.append(f"replaced  {last['replacement_rate']:.1%} of its tokens by the teacher")
+    lines.append(f"student   {summary['student']}")
+    return "\n".join(lines)
