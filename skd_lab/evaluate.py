@@ -86,12 +86,12 @@ def evaluate(
     _require_positive("limit_samples", limit_samples)
     prompts = [row.prompt_ids for row in encoded][:limit_samples]
     uniforms = draw_uniforms(seed, rows=len(prompts), max_new_tokens=max_new_tokens)
-    settings = dict(
-        max_new_tokens=max_new_tokens,
-        eos_token_ids=pair.eos_token_ids,
-        vocab_size=pair.vocab_size,
-        batch_size=batch_size,
-    )
+    settings: dict[str, Any] = {
+        "max_new_tokens": max_new_tokens,
+        "eos_token_ids": pair.eos_token_ids,
+        "vocab_size": pair.vocab_size,
+        "batch_size": batch_size,
+    }
     samples = student_rollout(student, prompts, policy=PLAIN, uniforms=uniforms[0], **settings)
     interleaved = interleaved_rollout(
         student,
@@ -181,7 +181,7 @@ def held_out_kl(
                 heads[1],
                 torch.ones(batch.tokens, device=student.device),
             )
-            total += nats.double().sum().item()
+            total += nats.cpu().double().sum().item()
             tokens += batch.tokens
     return total / tokens if tokens else math.nan
 
@@ -210,7 +210,10 @@ def _score_greedily(
         vocab_size=pair.vocab_size,
         batch_size=batch_size,
     )
-    texts = [pair.tokenizer.decode(r.completion_ids, skip_special_tokens=True) for r in rollouts]
+    texts = [
+        str(pair.tokenizer.decode(rollout.completion_ids, skip_special_tokens=True))
+        for rollout in rollouts
+    ]
     scores = [task.score(row.example, text) for row, text in zip(encoded, texts, strict=True)]
     metrics = {}
     for metric in scores[0]:

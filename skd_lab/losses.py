@@ -215,8 +215,8 @@ def token_weights(
         window_sequences: sequences of the whole window; those of `lengths` if None.
 
     Returns:
-        Float64 weights, one a token, sequence after sequence: 1 / window_tokens, or
-        1 / (tokens of its sequence * window_sequences).
+        Float64 weights (float32 on MPS, which has no float64), one a token, sequence after
+        sequence: 1 / window_tokens, or 1 / (tokens of its sequence * window_sequences).
 
     Raises:
         ValueError: if the reduction is unknown or a sequence is empty.
@@ -228,12 +228,13 @@ def token_weights(
             f"every sequence needs at least one token, got lengths {lengths.tolist()}. "
             "Drop empty completions before the loss."
         )
+    dtype = torch.float32 if lengths.device.type == "mps" else torch.float64
     if reduction == "mean_over_tokens":
         tokens = int(lengths.sum())
         share = 1 / (tokens if window_tokens is None else window_tokens)
-        return torch.full((tokens,), share, dtype=torch.float64, device=lengths.device)
+        return torch.full((tokens,), share, dtype=dtype, device=lengths.device)
     sequences = lengths.numel() if window_sequences is None else window_sequences
-    return (1 / (lengths.double() * sequences)).repeat_interleave(lengths)
+    return (1 / (lengths.to(dtype) * sequences)).repeat_interleave(lengths)
 
 
 def _log_mixture(first: LogProbs, second: LogProbs, weight: float) -> LogProbs:

@@ -129,6 +129,25 @@ def test_bfloat16_weight_gradient_is_summed_in_float32():
     assert weight.grad.flatten().tolist() == pytest.approx([-3.90625, 3.90625], rel=4e-3)
 
 
+def test_float16_keeps_slopes_that_would_underflow_in_it():
+    """Weights of 1e-7 are below float16's smallest number; a loss scale comes too late here."""
+    case = Case(dtype=torch.float32, tokens=64)
+    case.weights = case.weights * 1e-7
+    with torch.autocast("cpu", dtype=torch.float16):
+        loss, _, _ = case.chunked(forward_kl, chunk_tokens=16)
+    exact, _ = case.dense(forward_kl)
+    for ours, dense in zip(case.gradients(loss), case.gradients(exact), strict=True):
+        assert (ours - dense).abs().max() <= 1e-2 * dense.abs().max()
+
+
+def test_weights_of_zero_give_no_loss_and_no_gradient():
+    case = Case()
+    case.weights = torch.zeros(TOKENS)
+    loss, nats, _ = case.chunked(forward_kl)
+    assert loss == 0 and (nats > 0).all()
+    assert all((gradient == 0).all() for gradient in case.gradients(loss))
+
+
 def test_under_autocast_the_products_are_bfloat16_and_the_gradients_float32():
     case = Case(dtype=torch.float32, tokens=64)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -308,7 +327,7 @@ def test_refusals_say_what_to_do():
         case.chunked(forward_kl)
     with pytest.raises(ValueError, match="one hidden state, got 22 ids and 23"):
         chunked_nll(case.hidden, case.student, case.ids[1:], case.weights)
-    with pytest.raises(ValueError, match=r"each of the 23 tokens, got shape \(22,\)"):
+    with pytest.raises(ValueError, match=r"23 tokens need as many weights, got shape \(22,\)"):
         chunked_nll(case.hidden, case.student, case.ids, case.weights[1:])
     case = Case()
     with pytest.raises(ValueError, match="temperature must be above 0, got 0"):
@@ -403,5 +422,7 @@ def test_every_parameter_gets_the_gradient_of_the_dense_loss(name):
 
 def test_a_model_without_a_head_is_refused():
     model = LlamaForCausalLM(LlamaConfig(**SIZES)).model
-    with pytest.raises(ValueError, match="LlamaModel has no output embeddings.*AutoModelForCausal"):
+    with pytest.raises(
+        ValueError, match="LlamaModel has no output embeddings to project.*AutoModelForCausal"
+    ):
         Projection.of(model)
