@@ -108,6 +108,7 @@ def run_demo(
         task.load("test", prompts),
         max_prompt_tokens=some.max_prompt_tokens,
         over_long="error",
+        eos_token_ids=pair.eos_token_ids,
         vocab_size=pair.vocab_size,
     ).encoded
     judge = _Judge(pair, task, held_out, some)

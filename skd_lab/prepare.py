@@ -76,6 +76,7 @@ def prepare(
             max_prompt_tokens=config.max_prompt_tokens,
             over_long=config.over_long,
             max_completion_tokens=config.max_new_tokens,
+            eos_token_ids=pair.eos_token_ids,
             vocab_size=pair.vocab_size,
         )
     if not data.encoded:
@@ -179,6 +180,7 @@ def _encode_watched(pair: Pair, examples: Sequence[Example], config: RunConfig) 
         max_prompt_tokens=config.max_prompt_tokens,
         over_long=config.over_long,
         max_completion_tokens=config.max_new_tokens,
+        eos_token_ids=pair.eos_token_ids,
         vocab_size=pair.vocab_size,
     ).encoded
 

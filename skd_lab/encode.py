@@ -1,0 +1,213 @@
+"""Text becomes ids once, here, and stays ids.
+
+The completion of a chat is what the full rendering has beyond the prompt's rendering, and the
+prompt's rendering ends with the generation header: labels never depend on a template's own marks.
+"""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from skd_lab.errors import DataError, UsageError
+from skd_lab.tasks import Example
+
+OVER_LONG = ("drop", "cut_left", "error")
+"""What may happen to a prompt that is too long."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """One example as ids."""
+
+    example: Example
+    prompt_ids: list[int]
+    """Ends with the generation header, where there is a chat template."""
+    reference_ids: list[int] | None
+    """The answer, ending with the eos the template writes; None without a reference."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeReport:
+    """Encoded examples, and what became of the others: kept + dropped = total."""
+
+    encoded: list[Encoded]
+    cut: int
+    """Prompts, among those kept, that lost their beginning."""
+    dropped: int
+    """Prompts that were too long."""
+    references_cut: int
+    """References, among those kept, that lost their end (and so their eos)."""
+
+    @property
+    def kept(self) -> int:
+        return len(self.encoded)
+
+    @property
+    def total(self) -> int:
+        return self.kept + self.dropped
+
+
+def encode_examples(
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    *,
+    max_prompt_tokens: int,
+    over_long: str = "drop",
+    max_completion_tokens: int | None = None,
+    eos_token_ids: Sequence[int] | None = None,
+    vocab_size: int | None = None,
+) -> EncodeReport:
+    """Prompts and references as ids; over-long prompts are treated as asked, and counted.
+
+    Args:
+        tokenizer: with a chat template if any example is a chat.
+        examples: of a task.
+        max_prompt_tokens: longest prompt that is kept as it is.
+        over_long: "drop" leaves longer prompts out, "cut_left" takes their beginning away (the
+            generation header stays), "error" refuses them.
+        max_completion_tokens: longer references are cut there.
+        eos_token_ids: ids that end an answer; the tokenizer's eos if None.
+        vocab_size: shared ids of both models.
+
+    Raises:
+        DataError: for an empty prompt or reference, a rendering that does not start with its
+            prompt, or an id beyond vocab_size; names the example.
+        UsageError: for an unknown over_long, or chats without a chat template.
+    """
+    if over_long not in OVER_LONG:
+        raise UsageError(f"over_long must be one of {', '.join(OVER_LONG)}, got '{over_long}'.")
+    eos = list(eos_token_ids if eos_token_ids is not None else [tokenizer.eos_token_id])
+    encoded, cut, dropped, references_cut = [], 0, 0, 0
+    for example in examples:
+        prompt, reference = _encode(tokenizer, example, eos)
+        _check_ids(example, [*prompt, *(reference or [])], vocab_size)
+        if len(prompt) > max_prompt_tokens:
+            if over_long == "drop":
+                dropped += 1
+                continue
+            if over_long == "error":
+                raise DataError(
+                    f"Example {example.id}: its prompt has {len(prompt)} tokens, more than "
+                    f"max_prompt_tokens {max_prompt_tokens}. Shorten it, or raise the limit."
+                )
+            prompt = prompt[-max_prompt_tokens:]
+            cut += 1
+        if reference is not None and max_completion_tokens is not None:
+            references_cut += len(reference) > max_completion_tokens
+            reference = reference[:max_completion_tokens]
+        encoded.append(Encoded(example=example, prompt_ids=prompt, reference_ids=reference))
+    return EncodeReport(encoded=encoded, cut=cut, dropped=dropped, references_cut=references_cut)
+
+
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerBase, text: str, vocab_size: int | None = None
+) -> list[int]:
+    """One prompt by a user: a chat turn if there is a chat template, else plain text.
+
+    Raises:
+        DataError: if the text is empty.
+    """
+    if tokenizer.chat_template:
+        example = Example(id="prompt", messages=[{"role": "user", "content": text}])
+    else:
+        example = Example(id="prompt", prompt=text)
+    prompt, _ = _encode(tokenizer, example, [])
+    _check_ids(example, prompt, vocab_size)
+    return prompt
+
+
+def _encode(
+    tokenizer: PreTrainedTokenizerBase, example: Example, eos: Sequence[int]
+) -> tuple[list[int], list[int] | None]:
+    text = example.prompt if example.messages is None else example.messages[-1]["content"]
+    if not (text or "").strip():
+        raise DataError(f"Example {example.id}: its prompt is empty. Give it some text.")
+    if example.reference is not None and not example.reference.strip():
+        raise DataError(
+            f"Example {example.id}: its reference is empty. Give an answer, or leave it out."
+        )
+    if example.messages is None:
+        return _encode_plain(tokenizer, example, eos)
+    return _encode_chat(tokenizer, example, eos)
+
+
+def _encode_plain(
+    tokenizer: PreTrainedTokenizerBase, example: Example, eos: Sequence[int]
+) -> tuple[list[int], list[int] | None]:
+    """The prompt with the tokenizer's own opening (a bos, if it has one); an eos at the end."""
+    options = {"split_special_tokens": True}  # a "<|im_end|>" in somebody's text is text
+    prompt = tokenizer(example.prompt, **options)["input_ids"]
+    if tokenizer.eos_token_id is not None and prompt[-1] == tokenizer.eos_token_id:
+        prompt = prompt[:-1]  # some tokenizers close every text; this one goes on
+    if example.reference is None:
+        return prompt, None
+    answer = tokenizer(example.reference, add_special_tokens=False, **options)["input_ids"]
+    return prompt, [*answer, *eos[:1]]
+
+
+def _encode_chat(
+    tokenizer: PreTrainedTokenizerBase, example: Example, eos: Sequence[int]
+) -> tuple[list[int], list[int] | None]:
+    assert example.messages is not None
+    if not tokenizer.chat_template:
+        raise UsageError(
+            f"Example {example.id} is a chat, but the tokenizer has no chat template. Use a model "
+            "with one, or give prompt and completion as plain text."
+        )
+    prompt = _render(tokenizer, example, example.messages, add_generation_prompt=True)
+    if example.reference is None:
+        return prompt, None
+    turns = [*example.messages, {"role": "assistant", "content": example.reference}]
+    full = _render(tokenizer, example, turns, add_generation_prompt=False)
+    if full[: len(prompt)] != prompt:
+        raise DataError(
+            f"Example {example.id}: the chat template renders the answered chat differently from "
+            "its prompt, so the answer cannot be told from the prompt. Use a template whose "
+            "rendering only grows, or give prompt and completion as plain text."
+        )
+    answer = full[len(prompt) :]
+    ends = [place for place, token in enumerate(answer) if token in eos]
+    # what a template writes behind the end of a turn (a line break) is nobody's answer
+    answer = answer[: ends[0] + 1] if ends else [*answer, *eos[:1]]
+    if answer[:1] == [] or answer[0] in eos:
+        raise DataError(
+            f"Example {example.id}: nothing is left of its reference in the chat template. "
+            "The template may drop assistant turns."
+        )
+    return prompt, answer
+
+
+def _render(
+    tokenizer: PreTrainedTokenizerBase,
+    example: Example,
+    messages: Sequence[dict[str, str]],
+    *,
+    add_generation_prompt: bool,
+) -> list[int]:
+    """A chat as ids, in which only the template's own control tokens are control tokens."""
+    options = {"add_generation_prompt": add_generation_prompt, "return_dict": False}
+    if "sanitize_control_tokens" in inspect.signature(tokenizer.apply_chat_template).parameters:
+        options["sanitize_control_tokens"] = True
+    else:  # transformers before 5.20
+        written = [
+            token
+            for token in tokenizer.all_special_tokens
+            for message in messages
+            if token in message["content"]
+        ]
+        if written:
+            raise DataError(
+                f"Example {example.id}: its text holds the control token {written[0]!r}, which "
+                "this version of transformers would obey. Take it out, or upgrade transformers."
+            )
+    return list(tokenizer.apply_chat_template(list(messages), **options))
+
+
+def _check_ids(example: Example, ids: Sequence[int], vocab_size: int | None) -> None:
+    if vocab_size is not None and max(ids) >= vocab_size:
+        raise DataError(
+            f"Example {example.id} needs token {max(ids)}, which only one of the two models "
+            f"knows: they share the ids below {vocab_size}. Use two models of one family."
+        )
