@@ -1,7 +1,7 @@
 """The token strip: refused proposals struck through, the teacher's token beside them.
 
 `strip.js` draws it wherever scripts run; where they do not (mail, a code host), the same element
-holds plain <del> and <ins>, and a terminal gets wdiff marks.
+holds plain <del> and <ins>, and a terminal gets word-diff marks.
 """
 
 from collections.abc import Sequence
@@ -9,23 +9,25 @@ from functools import cache
 from importlib.resources import files
 
 from skd_lab.records import Trace, dumps_traces, is_replaced
-from skd_lab.views.page import Fragment, escape, script_json, visible
+from skd_lab.views.page import Fragment, escape, script_json
+from skd_lab.views.text import kept_texts, token_text, wdiff
 
 
-def render_trace(traces: Trace | Sequence[Trace], title: str = "") -> Fragment:
-    """The strip of a completion; of several completions, a strip with a choice among them.
+def render_strip(traces: Trace | Sequence[Trace], title: str | None = None) -> Fragment:
+    """The strip of one completion, or of several below each other.
 
     Args:
         traces: from `record_traces` or `read_traces`.
-        title: shown above it; plain text.
+        title: shown above; plain text.
 
     Returns:
-        An object that a notebook shows by itself, with `save(path)` and `iframe()`.
+        An object that a notebook shows by itself, with `save(path)` (one self-contained page)
+        and `iframe()`; printed, it is the text with [-refused-]{+replaced+} marks.
     """
     traces = [traces] if isinstance(traces, Trace) else list(traces)
     return Fragment(
         title or "Which student tokens did the teacher refuse?",
-        strip_markup(traces, title),
+        strip_markup(traces, title or ""),
         script=boot_script(),
         text="\n\n".join(wdiff(trace) for trace in traces),
     )
@@ -34,71 +36,57 @@ def render_trace(traces: Trace | Sequence[Trace], title: str = "") -> Fragment:
 def strip_markup(traces: Sequence[Trace], title: str = "") -> str:
     """The element of one strip: fallback text and data. `boot_script` brings it to life."""
     props = {"value": dumps_traces(traces), "title": title}
+    heading = f"<h2>{escape(title)}</h2>" if title else ""
     return (
-        '<div data-skd-strip style="max-width:100%">'
-        f"{''.join(_fallback(trace, title) for trace in traces)}"
+        f"<div data-skd-strip>{heading}{''.join(_fallback(trace) for trace in traces)}"
         f'<script type="application/json">{script_json(props)}</script></div>'
     )
 
 
 @cache
 def strip_body() -> str:
-    """The renderer: a JavaScript function body with (element, props, trigger, watch)."""
-    here = files("skd_lab.views")
-    css, text, card, strip = (
-        here.joinpath(name).read_text(encoding="utf-8")
-        for name in ("strip.css", "strip_text.js", "strip_card.js", "strip.js")
-    )
-    return f"{text}\nconst CSS = {script_json(css)};\n{card}\n{strip}"
+    """The renderer: a JavaScript function body with (element, props, trigger, watch).
+
+    It is all that another host needs (gradio's `gr.HTML(js_on_load=strip_body())`): `props.value`
+    is the NDJSON text of traces, `props.title` a heading or nothing.
+    """
+    css = _source("strip.css") + _source("card.css")
+    scripts = [_source(name) for name in ("strip_model.js", "strip_card.js", "strip.js")]
+    return "\n".join([f"const CSS = {script_json(css)};", *scripts])
 
 
 @cache
 def boot_script() -> str:
-    """Draws every strip of the document that was not drawn yet; harmless to run twice."""
-    return (
-        "(() => {\nconst render = function (element, props, trigger, watch) {\n"
-        f"{strip_body()}\n}};\n"
-        'for (const host of document.querySelectorAll("[data-skd-strip]:not([data-skd-ready])")) {\n'
-        '  const data = host.querySelector("script[type=\\"application/json\\"]");\n'
-        "  if (!data) continue;\n"
-        '  host.dataset.skdReady = "";\n'
-        "  render(host, JSON.parse(data.textContent));\n}\n})();"
-    )
+    """Draws every strip of the document that is not drawn yet; harmless to run again."""
+    return f"""(() => {{
+const render = function (element, props, trigger, watch) {{
+{strip_body()}
+}};
+for (const host of document.querySelectorAll("[data-skd-strip]")) {{
+  const data = host.querySelector('script[type="application/json"]');
+  if (data && !host.shadowRoot) render(host, JSON.parse(data.textContent));
+}}
+}})();"""
 
 
-def wdiff(trace: Trace) -> str:
-    """The completion as text: [-refused-]{+what the teacher wrote+}, all else as it was kept."""
-    parts = []
-    for token in trace.tokens:
-        kept = _text(token, "kept")
-        refused = f"[-{_text(token, 'proposed')}-]{{+{kept}+}}"
-        parts.append(refused if is_replaced(token) else kept)
-    return "".join(parts)
+def _source(name: str) -> str:
+    return files("skd_lab.views").joinpath(name).read_text(encoding="utf-8")
 
 
-def _text(token: dict, which: str) -> str:
-    """A token's visible text; bytes that are no whole character are written <0xE2>."""
-    text, raw = str(token.get(which, "")), bytes.fromhex(token.get(f"{which}_bytes") or "")
-    if "\ufffd" in text and raw:
-        text = "".join(
-            f"<0x{ord(char) - 0xDC00:02X}>" if 0xDC80 <= ord(char) <= 0xDCFF else char
-            for char in raw.decode("utf-8", errors="surrogateescape")
-        )
-    return visible(text)
-
-
-def _fallback(trace: Trace, title: str) -> str:
+def _fallback(trace: Trace) -> str:
     """What is read where no script runs."""
     parts = []
-    for token in trace.tokens:
-        kept = escape(_text(token, "kept"))
+    for token, kept in zip(trace.tokens, kept_texts(trace.tokens), strict=True):
         if is_replaced(token):
-            proposed = escape(_text(token, "proposed"))
-            kept = f"<del>{proposed}</del><ins>{kept}</ins>"
-        parts.append(kept)
-    rate = f"{trace.replaced} of {trace.verified} proposals refused" if trace.verified else ""
-    heading = escape(" \u00b7 ".join(part for part in (title, rate) if part))
+            refused = escape(token_text(token, "proposed"))
+            parts.append(f"<del>{refused}</del><ins>{escape(kept or token_text(token))}</ins>")
+        else:
+            parts.append(escape(kept))
+    header = trace.header
+    counts = f"{trace.replaced} of {trace.verified} proposals refused and replaced"
+    facts = [str(header["method"])] if header.get("method") else []
+    facts += [counts] if trace.verified else []
     return (
-        f"<p>{heading}</p>"
+        f"<p>{escape(' · '.join(facts))}</p>"
         f'<pre style="white-space:pre-wrap;overflow-wrap:anywhere">{"".join(parts)}</pre>'
     )
