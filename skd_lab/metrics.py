@@ -1,0 +1,161 @@
+"""Scores from texts and counts, each in [0, 1], and bootstrap intervals for their means."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skd_lab.errors import UsageError
+
+if TYPE_CHECKING:
+    from skd_lab.records import Rollout
+
+_NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+
+
+def exact_match(text: str, reference: str) -> float:
+    """1.0 if the texts are equal but for white space at the ends and runs of it inside."""
+    return float(" ".join(text.split()) == " ".join(reference.split()))
+
+
+def parse_number(text: str) -> float | None:
+    """The one number a text consists of, or None.
+
+    Thousands separators, a currency sign, a percent sign, a trailing full stop and spaces are
+    allowed: "$1,250." is 1250.
+    """
+    cleaned = text.strip().removesuffix(".").strip().rstrip("%").strip()
+    cleaned = re.sub(r"^([-+]?)\s*[$€£]\s*", r"\1", cleaned)
+    if _NUMBER.fullmatch(cleaned) is None:
+        return None
+    value = float(cleaned.replace(",", ""))
+    return value if math.isfinite(value) else None
+
+
+def numeric_match(text: str, reference: str) -> float:
+    """1.0 if both texts are numbers (`parse_number`) and equal: "1,250.00" matches "$1250"."""
+    got, expected = parse_number(text), parse_number(reference)
+    return float(got is not None and expected is not None and got == expected)
+
+
+@cache
+def _rouge_scorer() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer  # slow to import; most runs never score by it
+
+    return RougeScorer(["rougeL"], use_stemmer=False)
+
+
+def rouge_l(text: str, reference: str) -> float:
+    """ROUGE-L F1 of one text: longest common subsequence of words (Lin 2004), by rouge-score."""
+    return float(_rouge_scorer().score(reference, text)["rougeL"].fmeasure)
+
+
+def _check_corpus(texts: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    if not texts or len(texts) != len(references):
+        raise UsageError(
+            f"a corpus score needs one list of references for each text and at least one text, "
+            f"got {len(texts)} texts and {len(references)} lists of references."
+        )
+
+
+def bleu(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Corpus BLEU in [0, 1] by sacrebleu (13a tokens, exponential smoothing).
+
+    Args:
+        texts: the completions.
+        references: the valid references of each text, one or more.
+    """
+    _check_corpus(texts, references)
+    from sacrebleu.metrics import BLEU
+
+    return float(BLEU().corpus_score(list(texts), _transposed(references)).score) / 100
+
+
+def chrf(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Corpus chrF2 in [0, 1] (character n-grams, Popovic 2015) by sacrebleu."""
+    _check_corpus(texts, references)
+    from sacrebleu.metrics import CHRF
+
+    return float(CHRF().corpus_score(list(texts), _transposed(references)).score) / 100
+
+
+def _transposed(references: Sequence[Sequence[str]]) -> list[list[str | None]]:
+    """sacrebleu's shape: one stream for the first references, one for the second, None for gaps."""
+    width = max(len(row) for row in references)
+    return [[row[i] if i < len(row) else None for row in references] for i in range(width)]
+
+
+def acceptance_rate(rollouts: Iterable["Rollout"]) -> float:
+    """Accepted proposals / verified proposals, over all tokens. NaN if nothing was verified.
+
+    Proposals thrown away behind a replaced one were not verified and do not count.
+    """
+    accepted = verified = 0
+    for rollout in rollouts:
+        accepted += rollout.accepted
+        verified += rollout.verified
+    return accepted / verified if verified else math.nan
+
+
+def replacement_rate(rollouts: Iterable["Rollout"]) -> float:
+    """Teacher tokens / completion tokens, over all tokens. NaN if there are no tokens."""
+    replaced = tokens = 0
+    for rollout in rollouts:
+        replaced += rollout.replaced
+        tokens += len(rollout.completion_ids)
+    return replaced / tokens if tokens else math.nan
+
+
+def bootstrap_interval(
+    values: Sequence[float] | np.ndarray, seed: int, confidence: float = 0.95, draws: int = 2000
+) -> tuple[float, float]:
+    """Percentile bootstrap interval for the mean of independent values.
+
+    Args:
+        values: one value an example, at least one.
+        seed: of the resampling; the same seed gives the same interval.
+        confidence: share of the bootstrap means inside, strictly between 0 and 1.
+        draws: number of resamples.
+
+    Returns:
+        (low, high) in the unit of the values.
+
+    Raises:
+        UsageError: no values, a value that is not finite, or a confidence outside (0, 1).
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
+        raise UsageError(
+            f"a bootstrap needs a list of one or more finite numbers, got shape {array.shape} "
+            f"with {int((~np.isfinite(array)).sum())} that are not finite."
+        )
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence must be in (0, 1), got {confidence}. Usual is 0.95.")
+    rng = np.random.Generator(np.random.Philox(seed))
+    means = array[rng.integers(0, array.size, (draws, array.size))].mean(axis=1)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def paired_bootstrap(
+    a: Sequence[float], b: Sequence[float], seed: int, confidence: float = 0.95, draws: int = 2000
+) -> tuple[float, float, float]:
+    """Mean of a - b with its interval, for two systems scored on the same examples.
+
+    Returns:
+        (difference, low, high).
+
+    Raises:
+        UsageError: unequal lengths, or as `bootstrap_interval`.
+    """
+    if len(a) != len(b):
+        raise UsageError(
+            f"a paired comparison needs scores of the same examples, got {len(a)} and {len(b)}."
+        )
+    differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    low, high = bootstrap_interval(differences, seed, confidence, draws)
+    return float(differences.mean()), low, high

@@ -1,0 +1,20 @@
+"""The tasks by name. A new task is one file beside this one and one row here."""
+
+from skd_lab.errors import UsageError
+from skd_lab.tasks.base import Task
+from skd_lab.tasks.gsm8k import Gsm8k
+from skd_lab.tasks.jsonl import Jsonl
+from skd_lab.tasks.summaries import Summaries
+
+TASKS: dict[str, Task] = {task.name: task for task in (Summaries(), Gsm8k(), Jsonl())}
+
+
+def get_task(name: str) -> Task:
+    """The task of that name.
+
+    Raises:
+        UsageError: if there is none; the message lists the names.
+    """
+    if name not in TASKS:
+        raise UsageError(f"unknown task {name!r}. Choose one of: {', '.join(sorted(TASKS))}.")
+    return TASKS[name]
