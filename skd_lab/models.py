@@ -4,24 +4,20 @@ Ids are what the two models share: the tokenizers' id maps are compared here, on
 are cut to the shared real ids everywhere else, so no other room sees padded ids.
 """
 
-import contextlib
 import json
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from skd_lab.cache import supports_rollback
-from skd_lab.errors import TokenizerMismatchError, UsageError
+from skd_lab.errors import SkdError, TokenizerMismatchError, UsageError
+from skd_lab.loading import load_model, load_tokenizer
 from skd_lab.projection import Projection
+
+_log = logging.getLogger(__name__)
 
 BUNDLED = Path(__file__).parent / "bundled"
 """Where the package keeps its own pairs."""
@@ -72,6 +68,7 @@ def load_pair(
     Raises:
         UsageError: for an unknown name, a folder without weights, a Hub id that is not at hand,
             or a model that cannot be used here.
+        SkdError: if the weights hold numbers that are not finite.
         TokenizerMismatchError: if the two tokenizers give an id different meanings.
     """
     if name is not None:
@@ -89,11 +86,16 @@ def load_pair(
             f"({', '.join(bundled_pairs())})."
         )
     names = {"student": _short(student), "teacher": _short(teacher)}
-    tokenizers = [load_tokenizer(at) for at in (student, teacher)]
-    shared = shared_vocab_size(*tokenizers, names)
-    device = device or _best_device()
-    models = [load_model(at, dtype=dtype, device=device) for at in (student, teacher)]
-    return make_pair(*models, tokenizers[0], vocab_size=shared, names=names)
+    tokenizer = load_tokenizer(student)
+    pair = make_pair(
+        vocab_size=shared_vocab_size(tokenizer, load_tokenizer(teacher), names),
+        student=load_model(student, dtype=dtype, device=device),
+        teacher=load_model(teacher, dtype=dtype, device=device),
+        tokenizer=tokenizer,
+        names=names,
+    )
+    _log.info(pair.report)
+    return pair
 
 
 def make_pair(
@@ -115,8 +117,9 @@ def make_pair(
     widths = [model.config.get_text_config().vocab_size for model in (student, teacher)]
     shared = min(vocab_size or len(tokenizer), *widths)
     eos: set[int] = set() if tokenizer.eos_token_id is None else {tokenizer.eos_token_id}
-    for model in (student, teacher):
-        _check_head(model)
+    names = names or {"student": "student", "teacher": "teacher"}
+    for role, model in (("student", student), ("teacher", teacher)):
+        _check_head(model, names[role])
         listed = model.generation_config.eos_token_id if model.generation_config else None
         eos |= set(listed if isinstance(listed, list) else [] if listed is None else [listed])
     eos_ids = sorted(token for token in eos if token < shared)
@@ -128,48 +131,11 @@ def make_pair(
         vocab_size=shared,
         eos_token_ids=eos_ids,
         pad_token_id=pad if pad is not None and pad < shared else (eos_ids or [0])[0],
-        names=names or {"student": "student", "teacher": "teacher"},
+        names=names,
         can_roll_back=supports_rollback(student.config) and supports_rollback(teacher.config),
     )
     pair.report = _report(pair, widths)
     return pair
-
-
-def load_model(
-    at: str | Path, *, dtype: str = "float32", device: str | None = None
-) -> PreTrainedModel:
-    """A causal language model from a folder or a Hub id, in eval mode.
-
-    Safetensors only, no remote code, and an attention that takes per-row masks (sdpa, or eager
-    where a model has no sdpa).
-
-    Raises:
-        UsageError: if it cannot be loaded; says what to do.
-    """
-    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "use_safetensors": True}
-    with _loading_errors(at, "model"):
-        config = AutoConfig.from_pretrained(at)
-        try:
-            model = AutoModelForCausalLM.from_pretrained(
-                at, config=config, attn_implementation="sdpa", **options
-            )
-        except (ValueError, ImportError) as error:
-            if "scaled_dot_product_attention" not in str(error):
-                raise
-            model = AutoModelForCausalLM.from_pretrained(
-                at, config=config, attn_implementation="eager", **options
-            )
-    return model.to(device or _best_device()).eval()
-
-
-def load_tokenizer(at: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder or Hub id.
-
-    Raises:
-        UsageError: if there is none at hand.
-    """
-    with _loading_errors(at, "tokenizer"):
-        return AutoTokenizer.from_pretrained(at)
 
 
 def shared_vocab_size(
@@ -197,26 +163,7 @@ def shared_vocab_size(
     return shared
 
 
-@contextlib.contextmanager
-def _loading_errors(at: str | Path, what: str) -> Any:
-    """Turn the framework's long stories into one paragraph."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        if isinstance(error, UsageError):
-            raise
-        reason = str(error).strip().split("\n")[0]
-        advice = (
-            "The folder needs config.json, model.safetensors and the tokenizer's files, as "
-            "save_pretrained writes them."
-            if Path(at).is_dir()
-            else "If it is a folder, check the path; if it is a Hub id, check its spelling and "
-            "that this machine can reach the Hub or has it in its cache."
-        )
-        raise UsageError(f"Cannot load a {what} from '{at}': {reason} {advice}") from error
-
-
-def _check_head(model: PreTrainedModel) -> None:
+def _check_head(model: PreTrainedModel, name: str) -> None:
     """The loss projects hidden states itself; that must be what the model does."""
     vocab = model.config.get_text_config().vocab_size
     probe = torch.arange(1, 5, device=model.device)[None] % vocab
@@ -227,12 +174,18 @@ def _check_head(model: PreTrainedModel) -> None:
         made = Projection.of(model).logits(out.hidden_states[-1])
     model.train(training)
     wanted = out.logits.to(made)
+    if not torch.isfinite(wanted).all():
+        raise SkdError(
+            f"The logits of {name} hold nan or infinite values, so its weights do too, or overflow "
+            f"in {model.dtype}. Go back to an earlier checkpoint, or try another --dtype."
+        )
     tolerance = 1e-3 if wanted.dtype != torch.float32 or model.dtype == torch.float32 else 2e-2
+    error = float((made - wanted).abs().max())
     if not torch.allclose(made, wanted, rtol=tolerance, atol=tolerance * float(wanted.abs().max())):
         raise UsageError(
-            f"{type(model).__name__} does something to its logits that skd_lab does not know: they "
-            f"differ by {float((made - wanted).abs().max()):.3g} from its output head applied to "
-            "its last hidden states. This model cannot be trained here."
+            f"{name} ({type(model).__name__}) does something to its logits that skd_lab does not "
+            f"know: they differ by {error:.3g} from its output head applied to its "
+            "last hidden states. This model cannot be trained here."
         )
 
 
@@ -282,9 +235,3 @@ def _short(at: str | Path) -> str:
     if path.is_relative_to(BUNDLED):
         return str(path.relative_to(BUNDLED))
     return path.name
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
