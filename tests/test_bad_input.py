@@ -4,6 +4,7 @@ Nothing that was written before is lost, and there is no traceback unless --debu
 """
 
 import errno
+import importlib
 import json
 import shutil
 import string
@@ -18,6 +19,7 @@ from skd_lab.errors import UsageError
 from skd_lab.tokenizer import train_tokenizer
 
 VOCAB, CONTEXT = 300, 256
+TRAIN = importlib.import_module("skd_lab.train")  # the attribute of that name is the function
 
 
 @pytest.fixture(scope="session")
@@ -254,9 +256,7 @@ def test_a_disk_that_fills_up(room, train, tmp_path, refused):
 
 
 def test_a_loss_that_is_not_a_number(train, tmp_path, refused, monkeypatch):
-    import skd_lab.train
-
-    original, windows = skd_lab.train.accumulate_gradients, []
+    original, windows = TRAIN.accumulate_gradients, []
 
     def planted(accelerator, module, rollouts, **settings):
         windows.append(rollouts)
@@ -265,7 +265,7 @@ def test_a_loss_that_is_not_a_number(train, tmp_path, refused, monkeypatch):
                 next(module.parameters()).fill_(torch.nan)
         return original(accelerator, module, rollouts, **settings)
 
-    monkeypatch.setattr("skd_lab.train.accumulate_gradients", planted)
+    monkeypatch.setattr(TRAIN, "accumulate_gradients", planted)
     said = refused(train, 1, "nan", "--resume")
     assert "rows 4 to 5" in said  # the third window of two prompts
     run = tmp_path / "run"
@@ -297,7 +297,7 @@ def test_an_unforeseen_error_is_one_paragraph_too(train, capsys, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("a bug\n\nin many lines")
 
-    monkeypatch.setattr("skd_lab.train.train", fail)
+    monkeypatch.setattr(TRAIN, "train", fail)
     assert main(train) == 1
     said = capsys.readouterr().err.strip()
     assert "\n\n" not in said and "--debug" in said and "RuntimeError" in said
@@ -307,6 +307,6 @@ def test_ctrl_c_is_130(train, capsys, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("skd_lab.train.train", stop)
+    monkeypatch.setattr(TRAIN, "train", stop)
     assert main(train) == 130
     assert "Traceback" not in capsys.readouterr().err
