@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from skd_lab.errors import UsageError
+
 LogProbs = Float[Tensor, "*shape vocab"]
 Nats = Float[Tensor, "*shape"]
 
@@ -69,10 +71,10 @@ def generalized_jsd(student: LogProbs, teacher: LogProbs, beta: float) -> Nats:
         Nats per token.
 
     Raises:
-        ValueError: if beta is outside (0, 1).
+        UsageError: if beta is outside (0, 1).
     """
     if not 0 < beta < 1:
-        raise ValueError(
+        raise UsageError(
             f"beta must be in (0, 1), got {beta}. Use forward_kl or reverse_kl for the end points."
         )
     m = _log_mixture(teacher, student, beta)
@@ -93,10 +95,10 @@ def skewed_forward_kl(student: LogProbs, teacher: LogProbs, alpha: float) -> Nat
         Nats per token.
 
     Raises:
-        ValueError: if alpha is outside (0, 1).
+        UsageError: if alpha is outside (0, 1).
     """
     if not 0 < alpha < 1:
-        raise ValueError(f"alpha must be in (0, 1), got {alpha}. Use forward_kl for alpha = 0.")
+        raise UsageError(f"alpha must be in (0, 1), got {alpha}. Use forward_kl for alpha = 0.")
     return forward_kl(_log_mixture(teacher, student, alpha), teacher)
 
 
@@ -114,10 +116,10 @@ def skewed_reverse_kl(student: LogProbs, teacher: LogProbs, alpha: float) -> Nat
         Nats per token.
 
     Raises:
-        ValueError: if alpha is outside (0, 1).
+        UsageError: if alpha is outside (0, 1).
     """
     if not 0 < alpha < 1:
-        raise ValueError(f"alpha must be in (0, 1), got {alpha}. Use reverse_kl for alpha = 0.")
+        raise UsageError(f"alpha must be in (0, 1), got {alpha}. Use reverse_kl for alpha = 0.")
     return forward_kl(_log_mixture(student, teacher, alpha), student)
 
 
@@ -165,11 +167,11 @@ def mean_over_tokens(
         Nats per token.
 
     Raises:
-        ValueError: if the divisor is not positive (no tokens and no divisor given, for one).
+        UsageError: if the divisor is not positive (no tokens and no divisor given, for one).
     """
     divisor = nats.numel() if divisor is None else divisor
     if not divisor > 0:
-        raise ValueError(
+        raise UsageError(
             f"mean_over_tokens needs a positive divisor, got {divisor}. Pass at least one token, "
             "or the token count of the accumulation window."
         )
@@ -189,10 +191,10 @@ def mean_over_sequences(
         Nats per token.
 
     Raises:
-        ValueError: if a sequence is empty, or the lengths do not add up.
+        UsageError: if a sequence is empty, or the lengths do not add up.
     """
     if int(lengths.sum()) != nats.numel():
-        raise ValueError(
+        raise UsageError(
             f"lengths add up to {int(lengths.sum())}, but there are {nats.numel()} nats. "
             "Pass the completion length of every sequence, in order."
         )
@@ -219,12 +221,12 @@ def token_weights(
         sequence: 1 / window_tokens, or 1 / (tokens of its sequence * window_sequences).
 
     Raises:
-        ValueError: if the reduction is unknown or a sequence is empty.
+        UsageError: if the reduction is unknown or a sequence is empty.
     """
     if reduction not in REDUCTIONS:
-        raise ValueError(f"unknown reduction {reduction!r}. Use one of {', '.join(REDUCTIONS)}.")
+        raise UsageError(f"unknown reduction {reduction!r}. Use one of {', '.join(REDUCTIONS)}.")
     if lengths.numel() == 0 or int(lengths.min()) < 1:
-        raise ValueError(
+        raise UsageError(
             f"every sequence needs at least one token, got lengths {lengths.tolist()}. "
             "Drop empty completions before the loss."
         )

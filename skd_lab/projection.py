@@ -15,6 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from skd_lab.errors import UsageError
+
 Divergence = Callable[[Tensor, Tensor], Tensor]
 """(student log-probabilities, teacher log-probabilities) -> nats, as in `losses.py`."""
 
@@ -43,7 +45,7 @@ class Projection:
 
     def __post_init__(self) -> None:
         if self.vocab_size is not None and not 0 < self.vocab_size <= self.weight.shape[0]:
-            raise ValueError(
+            raise UsageError(
                 f"vocab_size must be from 1 to the {self.weight.shape[0]} rows of the output head, "
                 f"got {self.vocab_size}. Pass the number of ids that student and teacher share."
             )
@@ -53,11 +55,11 @@ class Projection:
         """The output head of a transformers causal language model, cut to `vocab_size` ids.
 
         Raises:
-            ValueError: if the model has no output head.
+            UsageError: if the model has no output head.
         """
         head = model.get_output_embeddings()
         if head is None:
-            raise ValueError(
+            raise UsageError(
                 f"{type(model).__name__} has no output embeddings to project hidden states with. "
                 "Load it as a causal language model (AutoModelForCausalLM)."
             )
@@ -128,15 +130,15 @@ def chunked_divergence(
         entropy: the student's entropy per token at temperature 1, in nats, detached.
 
     Raises:
-        ValueError: if there are no tokens, or sizes, temperature or chunk_tokens make no sense.
+        UsageError: if there are no tokens, or sizes, temperature or chunk_tokens make no sense.
     """
     if teacher_projection.size != student_projection.size:
-        raise ValueError(
+        raise UsageError(
             f"student and teacher must project to the same ids, got {student_projection.size} and "
             f"{teacher_projection.size}. Pass the shared vocab_size to both projections."
         )
     if teacher_hidden.shape[0] != student_hidden.shape[0]:
-        raise ValueError(
+        raise UsageError(
             f"student and teacher must cover the same tokens, got {student_hidden.shape[0]} and "
             f"{teacher_hidden.shape[0]} hidden states. Take both from the same completions."
         )
@@ -166,7 +168,7 @@ def chunked_nll(
     place of the teacher.
     """
     if ids.shape[0] != student_hidden.shape[0]:
-        raise ValueError(
+        raise UsageError(
             f"every token needs one hidden state, got {ids.shape[0]} ids and "
             f"{student_hidden.shape[0]} hidden states. Take both from the same completions."
         )
@@ -189,19 +191,19 @@ def _chunked(
 ) -> tuple[Tensor, Tensor, Tensor]:
     tokens = hidden.shape[0]
     if tokens == 0:
-        raise ValueError("a loss needs at least one token, got none. Drop empty completions first.")
+        raise UsageError("a loss needs at least one token, got none. Drop empty completions first.")
     if weights.shape != (tokens,):
-        raise ValueError(
+        raise UsageError(
             f"{tokens} tokens need as many weights, got shape {tuple(weights.shape)}. "
             "Make them with losses.token_weights."
         )
     if not temperature > 0:
-        raise ValueError(f"the loss temperature must be above 0, got {temperature}. Use 1.0.")
+        raise UsageError(f"the loss temperature must be above 0, got {temperature}. Use 1.0.")
     if chunk_tokens is None:
         elements = _CPU_ELEMENTS if hidden.device.type == "cpu" else _ACCELERATOR_ELEMENTS
         chunk_tokens = max(64, elements // projection.size)
     if chunk_tokens < 1:
-        raise ValueError(f"chunk_tokens must be at least 1, got {chunk_tokens}. Use None.")
+        raise UsageError(f"chunk_tokens must be at least 1, got {chunk_tokens}. Use None.")
     # Gradients of about 1 survive float16, where those of 1 / (tokens of the window) may not.
     unit = weights.detach().abs().max().clamp(min=torch.finfo(weights.dtype).tiny)
     loss, nats, entropy = _ChunkedLoss.apply(
