@@ -78,7 +78,8 @@ def problems(n=9, references=True):
     for i in range(n):
         ids = torch.randint(3, VOCAB, (1 + i % 4 + 2 + i % 3,), generator=generator).tolist()
         reference = [*ids[1 + i % 4 :], EOS] if references else None
-        rows.append(Encoded(Example(id=f"p{i}", prompt="?"), ids[: 1 + i % 4], reference))
+        example = Example(id=f"p{i}", prompt="?")
+        rows.append(Encoded(example=example, prompt_ids=ids[: 1 + i % 4], reference_ids=reference))
     return rows
 
 
