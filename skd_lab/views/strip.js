@@ -37,7 +37,7 @@ function draw() {
 function section(trace, index) {
   const header = trace.header, counts = countsOf(trace), classes = rankClasses(header.accept_top_k);
   const box = el("section", "trace");
-  const step = finite(header.step);
+  const step = header.run ? finite(header.step) : null;
   const name = [header.method, step === null ? null : step === 0 ? "before training" : `after step ${step}`];
   box.append(el("h3", "name", name.filter(Boolean).join(" · ") || `Trace ${index + 1}`));
   const facts = [
@@ -68,8 +68,9 @@ function sums(trace, counts) {
 function legend(trace, counts, classes, text) {
   const bar = el("ul", "legend");
   bar.setAttribute("aria-label", "Legend; a button picks out its tokens");
-  const item = (name, words, count) => {
-    const button = el("button", "", el("span", `swatch ${name}`), words, el("b", "", `${count}`));
+  const item = (name, words, count, lead = "") => {
+    const caption = el("span", "", el("span", "lead", lead), words);
+    const button = el("button", "", el("span", `swatch ${name}`), caption, el("b", "", `${count}`));
     button.type = "button";
     button.dataset.only = name;
     button.setAttribute("aria-pressed", "false");
@@ -78,7 +79,7 @@ function legend(trace, counts, classes, text) {
   };
   const ranks = new Map();
   trace.tokens.forEach((token) => { const name = classOf(token, classes); ranks.set(name, (ranks.get(name) ?? 0) + 1); });
-  classes.forEach((one) => { if (ranks.get(one.name)) item(one.name, `accepted, ${one.label}`, ranks.get(one.name)); });
+  classes.forEach((one) => { if (ranks.get(one.name)) item(one.name, one.label, ranks.get(one.name), "accepted, "); });
   if (counts.accepted + counts.replaced) item("replaced", "refused and replaced", counts.replaced);
   if (counts.discarded) item("discarded", "discarded", counts.discarded);
   if (counts.unverified) item("plain", "not judged", counts.unverified);

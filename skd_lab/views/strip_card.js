@@ -54,7 +54,7 @@ function verdict(token, header, kept) {
 
 function side(className, value, floor) {
   const bar = el("div", "bar"), known = value !== null;
-  bar.style.width = `${known ? Math.max(0, Math.min(1, value)) * 55 : 0}%`;
+  bar.style.width = `calc(${known ? Math.max(0, Math.min(1, value)).toFixed(4) : 0} * (100% - 3.6rem))`;
   const under = floor === null ? "–" : `<${percent(floor).replace(/^[<>]/, "")}`;
   return el("td", "", el("div", `side ${className}`, known ? bar : null,
     el("span", known ? "" : "faint", known ? percent(value) : under)));
@@ -63,7 +63,7 @@ function side(className, value, floor) {
 /* Both models' most likely tokens, one row a token, both bars on the scale 0 to 1. */
 function duel(token, header) {
   const { rows, floor } = duelRows(token, 5), limit = finite(header.accept_top_k);
-  const table = el("table", "duel", el("caption", "", "Top 5 of both models and the tokens in question, best of the teacher first"));
+  const table = el("table", "duel", el("caption", "", "Both models’ top 5, in the teacher’s order"));
   const heads = ["student", "token", "teacher"].map((name) => {
     const head = el("th", "", name);
     head.scope = "col";
