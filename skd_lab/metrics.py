@@ -82,7 +82,7 @@ def chrf(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     return float(CHRF().corpus_score(list(texts), _transposed(references)).score) / 100
 
 
-def _transposed(references: Sequence[Sequence[str]]) -> list[list[str | None]]:
+def _transposed(references: Sequence[Sequence[str]]) -> list[Any]:
     """sacrebleu's shape: one stream for the first references, one for the second, None for gaps."""
     width = max(len(row) for row in references)
     return [[row[i] if i < len(row) else None for row in references] for i in range(width)]
