@@ -6,6 +6,7 @@ A Figure is returned and nothing is shown or drawn through pyplot, so no state i
 import io
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def line_names(runs: Sequence[Run]) -> list[str]:
     """The runs' methods where these tell them apart, else their folders' names."""
     methods = [str(run.config.get("method", "")) for run in runs]
     chosen = methods if len(set(methods)) == len(runs) and all(methods) else [r.name for r in runs]
-    return [visible(name) for name in chosen]
+    return [visible(" ".join(name.split())) for name in chosen]
 
 
 def figure_svg(figure: Figure, label: str) -> str:
@@ -94,7 +95,9 @@ def figure_svg(figure: Figure, label: str) -> str:
     """
     buffer = io.BytesIO()
     # a fixed salt and no date: the same records give the same file
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "skd_lab"}):
+    with warnings.catch_warnings(), rc_context({"svg.fonttype": "none", "svg.hashsalt": "skd_lab"}):
+        # the reader's fonts draw the words, so a glyph that is missing here is no loss
+        warnings.filterwarnings("ignore", "Glyph .* missing")
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue().decode("utf-8")
     text = text[text.index("<svg") :]
@@ -151,9 +154,10 @@ def _finish(axes: Axes, metric: str, ink: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.grid(axis="y", color=ink, alpha=0.12, linewidth=0.6)
-    if metric in _RATES:
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_ylim(bottom=0)
+    if metric in _RATES:
+        decimals = 0 if axes.get_ylim()[1] > 0.04 else 1
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=decimals))
     if not axes.lines:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=ink)
 
