@@ -40,6 +40,16 @@ def test_a_terminal_gets_strike_arrow_and_underline():
     assert "\x1b[9;" in coloured and "3 accepted + 1 replaced" in coloured
 
 
+@pytest.mark.parametrize(
+    ("limit", "key"), [(1, " 1 "), (3, " 1  2-3 "), (30, " 1  2-5  6-25  26-30 ")]
+)
+def test_the_key_ends_at_k(limit, key):
+    trace = make_trace([" a", " b"])
+    trace.header["accept_top_k"] = limit
+    text = printed(trace, force_terminal=True, color_system=None)
+    assert f"accepted at rank {key}\n" in text
+
+
 def test_refusals_show_where_colour_is_off():
     trace = make_trace([" a", " b"], replaced_every=2)
     bare = printed(trace, force_terminal=True, no_color=True, color_system="truecolor")

@@ -1,5 +1,7 @@
 """The token strip in a terminal: colours where there are any, word-diff marks where not."""
 
+import math
+
 from rich.console import Console
 from rich.text import Text
 
@@ -61,13 +63,21 @@ def print_strip(trace: Trace, console: Console | None = None) -> None:
             ("the teacher's", _INSERTED),
             "   accepted at rank ",
         )
-        for words, rank in (("1", 1), ("2-5", 2), ("6-25", 6), ("beyond", 26)):
-            key.append(f" {words} ", _rank_style(rank))
+        limit = trace.header.get("accept_top_k") or math.inf
+        for low, high in ((1, 1), (2, 5), (6, 25), (26, math.inf)):
+            if low <= limit:
+                key.append(f" {_span(low, min(high, limit))} ", _rank_style(low))
         console.print(key)
         console.print(counts_line(trace), markup=False, highlight=False)
     else:
         for line in (wdiff(trace), counts_line(trace)):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _span(low: int, high: float) -> str:
+    if high == low:
+        return f"{low}"
+    return f"{low} and on" if math.isinf(high) else f"{low}-{high:.0f}"
 
 
 def _rank_style(rank: int) -> str:
