@@ -23,6 +23,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--run",
+        dest="run_folder",
         type=Path,
         metavar="FOLDER",
         help="Evaluate the student of this run.",
@@ -46,7 +47,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    config = config_from(args, _of_run(args.run) if args.run else None)
+    config = config_from(args, _of_run(args.run_folder) if args.run_folder else None)
 
     from skd_lab.encode import encode_examples
     from skd_lab.evaluate import evaluate

@@ -5,7 +5,7 @@ import (torch, transformers, gradio) is imported inside `run`, so that --help an
 """
 
 import argparse
-import importlib
+import importlib.util
 import logging
 import os
 import sys
@@ -30,11 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     try:
-        args = build_parser().parse_args(words)
-        _show_reports()
-        return args.run(args)
-    except SystemExit as leaving:  # argparse after --help and --version
-        return int(leaving.code or 0)
+        code = _run(words)
+        sys.stdout.flush()  # here, where a closed pipe is no surprise, not at the very end
+        return code
     except KeyboardInterrupt:
         print("\nInterrupted; what was written is kept.", file=sys.stderr)
         return INTERRUPTED
@@ -48,6 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code if isinstance(error, SkdError) else 1
 
 
+def _run(words: Sequence[str]) -> int:
+    try:
+        args = build_parser().parse_args(words)
+    except SystemExit as leaving:  # argparse after --help and --version
+        return int(leaving.code or 0)
+    _show_reports()
+    return args.run(args)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = _Parser(
@@ -58,6 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     for name in COMMANDS:
+        if importlib.util.find_spec(f"skd_lab.cli.{name}") is None:
+            continue  # under way
         module = importlib.import_module(f"skd_lab.cli.{name}")
         module.add_parser(commands)
         commands.choices[name].set_defaults(run=module.run)
