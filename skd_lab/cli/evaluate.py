@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from skd_lab.cli.flags import MODEL_FLAGS, add_config_flags, config_from, read_config, whole_number
-from skd_lab.errors import SkdError, UsageError
+from skd_lab.errors import UsageError
 
 _FLAGS = (
     *MODEL_FLAGS,
@@ -99,7 +99,7 @@ def _of_run(folder: Path) -> dict[str, Any]:
     """The values a run was set up with, its own student in the place of the one it started from."""
     student = folder / "student"
     if not student.is_dir():
-        raise SkdError(
+        raise UsageError(
             f"{folder} holds no finished student. Finish the run with "
             f"skd-lab train --run-dir {folder} --resume, or name a checkpoint with --student."
         )
