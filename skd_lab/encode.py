@@ -66,7 +66,7 @@ def encode_examples(
         examples: of a task.
         max_prompt_tokens: longest prompt that is kept as it is.
         over_long: "drop" leaves longer prompts out, "cut_left" takes their beginning away (the
-            generation header stays), "error" refuses them.
+            bos, if there is one, and the generation header stay), "error" refuses them.
         max_completion_tokens: longer references are cut there.
         eos_token_ids: ids that end an answer; the tokenizer's eos if None.
         vocab_size: shared ids of both models.
@@ -74,11 +74,15 @@ def encode_examples(
     Raises:
         DataError: for an empty prompt or reference, a rendering that does not start with its
             prompt, or an id beyond vocab_size; names the example.
-        UsageError: for an unknown over_long, or chats without a chat template.
+        UsageError: for an unknown over_long, a limit below 1, or chats without a chat template.
     """
     if over_long not in OVER_LONG:
         raise UsageError(f"over_long must be one of {', '.join(OVER_LONG)}, got '{over_long}'.")
-    eos = list(eos_token_ids if eos_token_ids is not None else [tokenizer.eos_token_id])
+    for name, limit in (("prompt", max_prompt_tokens), ("completion", max_completion_tokens)):
+        if limit is not None and limit < 1:
+            raise UsageError(f"max_{name}_tokens must be at least 1, got {limit}.")
+    own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    eos = own if eos_token_ids is None else list(eos_token_ids)
     encoded, cut, dropped, references_cut = [], 0, 0, 0
     for example in examples:
         prompt, reference = _encode(tokenizer, example, eos)
@@ -92,7 +96,9 @@ def encode_examples(
                     f"Example {example.id}: its prompt has {len(prompt)} tokens, more than "
                     f"max_prompt_tokens {max_prompt_tokens}. Shorten it, or raise the limit."
                 )
-            prompt = prompt[-max_prompt_tokens:]
+            # a model that was trained with a bos is lost without it
+            bos = prompt[:1] if prompt[0] == tokenizer.bos_token_id else []
+            prompt = bos + prompt[len(prompt) - max_prompt_tokens + len(bos) :]
             cut += 1
         if reference is not None and max_completion_tokens is not None:
             references_cut += len(reference) > max_completion_tokens
@@ -161,13 +167,10 @@ def _encode_chat(
         return prompt, None
     turns = [*example.messages, {"role": "assistant", "content": example.reference}]
     full = _render(tokenizer, example, turns, add_generation_prompt=False)
-    if full[: len(prompt)] != prompt:
-        raise DataError(
-            f"Example {example.id}: the chat template renders the answered chat differently from "
-            "its prompt, so the answer cannot be told from the prompt. Use a template whose "
-            "rendering only grows, or give prompt and completion as plain text."
-        )
-    answer = full[len(prompt) :]
+    if full[: len(prompt)] == prompt:
+        answer = full[len(prompt) :]
+    else:
+        answer = _answer_by_text(tokenizer, example, turns)
     ends = [place for place, token in enumerate(answer) if token in eos]
     # what a template writes behind the end of a turn (a line break) is nobody's answer
     answer = answer[: ends[0] + 1] if ends else [*answer, *eos[:1]]
@@ -177,6 +180,33 @@ def _encode_chat(
             "The template may drop assistant turns."
         )
     return prompt, answer
+
+
+def _answer_by_text(
+    tokenizer: PreTrainedTokenizerBase, example: Example, turns: list[dict[str, str]]
+) -> list[int]:
+    """The answer's ids where a token would reach across its beginning.
+
+    An answer that begins with a line break can melt with the header's own into one id. At
+    generation time the header stands alone, so the two are encoded apart.
+    """
+    start = str(
+        tokenizer.apply_chat_template(turns[:-1], tokenize=False, add_generation_prompt=True)
+    )
+    full = str(tokenizer.apply_chat_template(turns, tokenize=False))
+    written = any(token in turn["content"] for token in _controls(tokenizer) for turn in turns)
+    if written or not full.startswith(start):
+        raise DataError(
+            f"Example {example.id}: the chat template renders the answered chat differently from "
+            "its prompt, so the answer cannot be told from the prompt. Use a template whose "
+            "rendering only grows, or give prompt and completion as plain text."
+        )
+    return list(tokenizer(full[len(start) :], add_special_tokens=False)["input_ids"])
+
+
+def _controls(tokenizer: PreTrainedTokenizerBase) -> set[str]:
+    added = tokenizer.added_tokens_decoder.values()
+    return {token.content for token in added if token.special} | set(tokenizer.all_special_tokens)
 
 
 def _render(
@@ -193,7 +223,7 @@ def _render(
     else:  # transformers before 5.20
         written = [
             token
-            for token in tokenizer.all_special_tokens
+            for token in _controls(tokenizer)
             for message in messages
             if token in message["content"]
         ]

@@ -13,7 +13,7 @@ from skd_lab.errors import UsageError
 if TYPE_CHECKING:
     from skd_lab.records import Rollout
 
-_NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?(?:[0-9][0-9,]*\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
 def exact_match(text: str, reference: str) -> float:
@@ -28,7 +28,7 @@ def parse_number(text: str) -> float | None:
     allowed: "$1,250." is 1250.
     """
     cleaned = text.strip().removesuffix(".").strip().rstrip("%").strip()
-    cleaned = re.sub(r"^([-+]?)\s*[$€£]\s*", r"\1", cleaned)
+    cleaned = re.sub(r"^([-+]?)[$€£]", r"\1", cleaned)
     if _NUMBER.fullmatch(cleaned) is None:
         return None
     value = float(cleaned.replace(",", ""))

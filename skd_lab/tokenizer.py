@@ -52,14 +52,15 @@ Translate Answer Question Step List Count First Then Now Here There This That My
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int = 1024) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer with exactly `vocab_size` ids; the same texts give the same ids.
+    """A byte-level BPE tokenizer; the same texts give the same ids.
 
     Ids 0, 1, 2 are pad (`<|endoftext|>`), `<|im_start|>` and `<|im_end|>`, which ends a turn and
     is the eos. `encode.encode_examples` keeps user text from turning into these.
 
     Args:
         texts: training texts; `EVERYDAY_TEXT` is a useful companion.
-        vocab_size: number of ids, at least 259 (bytes and specials).
+        vocab_size: number of ids, 259 (bytes and specials) or more; fewer come out if the texts
+            have no more pairs to merge.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # type: ignore[assignment]

@@ -19,9 +19,7 @@ from skd_lab.tasks.summaries import (
 )
 from skd_lab.tasks.summary_facts import KINDS, POOLS, facts_exact
 
-MEET = dict(
-    a="Anna", b="Ben", activity="fly kites", place="in the park", day="Friday", time="3 pm"
-)
+MEET = dict(a="Anna", b="Ben", activity="fly kites", place="in the park", day="Friday", time="3 pm")
 LEND = dict(a="Anna", b="Ben", item="tent", purpose="a trip", day="Friday")
 BRING = dict(a="Anna", b="Ben", c="Leo", event="party", x="cake", y="juice", day="Friday")
 RIDE = dict(a="Anna", b="Ben", goal="the zoo", day="Friday", time="3 pm")
@@ -216,9 +214,7 @@ def test_gsm8k_strips_or_keeps_calculator_marks(tmp_path):
     path = write(tmp_path / "a.jsonl", [problem(2)])
     example = Gsm8k().load("train", data_path=path)[0]
     assert example.reference == "2+1 = 3 pens.\n#### 3"
-    assert example.messages == [
-        {"role": "user", "content": "Ann has 2 pens and buys 1. How many?"}
-    ]
+    assert example.messages == [{"role": "user", "content": "Ann has 2 pens and buys 1. How many?"}]
     kept = Gsm8k(calculator_marks="keep").load("train", data_path=path)[0]
     assert kept.reference == problem(2)["answer"]
     with pytest.raises(UsageError, match="strip or keep"):
@@ -259,8 +255,9 @@ def test_gsm8k_single_file_is_split_without_overlap(tmp_path):
     }
     assert len(set.union(*questions.values())) == 50
     assert sum(map(len, parts.values())) == 51
-    assert TASKS["gsm8k"].load("train", 3, seed=1, data_path=path) == (
-        TASKS["gsm8k"].load("train", 9, seed=1, data_path=path)[:3]
+    assert (
+        TASKS["gsm8k"].load("train", 3, seed=1, data_path=path)
+        == (TASKS["gsm8k"].load("train", 9, seed=1, data_path=path)[:3])
     )
     assert TASKS["gsm8k"].load("train", 9, seed=2, data_path=path) != (
         TASKS["gsm8k"].load("train", 9, seed=1, data_path=path)
