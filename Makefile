@@ -13,6 +13,7 @@ STAMP := $(VENV)/.skd_setup
 setup: $(STAMP)
 
 $(STAMP): requirements.lock pyproject.toml
+	@echo "Installing into $(VENV); this takes some minutes the first time."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet \
 		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock

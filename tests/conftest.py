@@ -13,11 +13,15 @@ os.environ.update(
     MPLBACKEND="Agg",
 )
 
+import hypothesis  # noqa: E402
 import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
 torch.set_num_threads(1)
+# the same examples in every run, and no stopwatch: other work on the machine is no failure
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("suite")
 jaxtyping.install_import_hook("skd_lab", "shapes.check")
 
 

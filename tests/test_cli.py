@@ -159,23 +159,6 @@ def test_rollout_text_depends_on_the_seed_not_on_gamma(models, capsys):
     assert ids("--gamma", "1") == ids("--gamma", "4") != ids("--seed", "3")
 
 
-@pytest.mark.parametrize(
-    "words, pieces",
-    [
-        ([], ["required", "--prompt"]),
-        (["--prompt", " "], ["prompt", "empty"]),
-        (["--prompt", "kites", "--student-temperature", "0"], ["--student-greedy"]),
-        (["--prompt", "kites " * 300], ["context", "256 tokens", "Shorten the prompt"]),
-        (["--prompt", "kites", "--prom", "x"], ["--prom"]),
-    ],
-)
-def test_rollout_refuses(words, pieces, models, capsys):
-    assert main([*ROLLOUT, *models, *words]) == 2
-    said = " ".join(capsys.readouterr().err.split())
-    for piece in pieces:
-        assert piece in said
-
-
 @pytest.fixture
 def run_folder(models, rows, tmp_path, capsys) -> Path:
     words = (
@@ -207,7 +190,7 @@ def test_evaluate_a_finished_run(run_folder, rows, tmp_path, capsys):
 
 
 def test_evaluate_needs_a_finished_run(run_folder, tmp_path, capsys):
-    assert main(["evaluate", "--run", str(tmp_path / "gone")]) == 1
+    assert main(["evaluate", "--run", str(tmp_path / "gone")]) == 2
     assert "holds no finished student" in " ".join(capsys.readouterr().err.split())
     assert main(["evaluate", "--run", str(run_folder), "--n", "0"]) == 2
     assert "at least 1, got 0" in " ".join(capsys.readouterr().err.split())
