@@ -1,5 +1,6 @@
 """Tasks: what they load, which splits share nothing, and what a completion scores."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -20,9 +21,7 @@ from skd_lab.tasks.summaries import (
 from skd_lab.tasks.summary_facts import KINDS, POOLS, facts_exact
 
 MEET = dict(a="Anna", b="Ben", activity="fly kites", place="in the park", day="Friday", time="3 pm")
-LEND = dict(a="Anna", b="Ben", item="tent", purpose="a trip", day="Friday")
-BRING = dict(a="Anna", b="Ben", c="Leo", event="party", x="cake", y="juice", day="Friday")
-RIDE = dict(a="Anna", b="Ben", goal="the zoo", day="Friday", time="3 pm")
+RIDE = dict(a="Anna", b="Ben", goal="the bank", day="Friday", time="3 pm")
 
 
 def keys(examples: list[Example]) -> set[tuple]:
@@ -62,7 +61,7 @@ def test_every_task_refuses_a_wrong_split_and_number(name):
 def test_summaries_repeat_by_seed_and_grow_by_prefix():
     task = TASKS["summaries"]
     assert task.load("train", 20) == task.load("train", 50)[:20]
-    assert keys(task.load("train", 50, seed=0)).isdisjoint(keys(task.load("train", 50, seed=1)))
+    assert len(keys(task.load("train", 50, seed=0)) & keys(task.load("train", 50, seed=1))) < 5
 
 
 def test_summaries_text_is_pinned():
@@ -71,13 +70,15 @@ def test_summaries_text_is_pinned():
     assert first.messages == [
         {
             "role": "user",
-            "content": "Summarize the dialogue.\n Omar: Will you come to Leo's birthday on Monday?"
-            "\n Grace: Okay, with salad.\n Omar: Then I will bring juice.",
+            "content": "Summarize the dialogue.\n Chen: I will play tennis in the garden on "
+            "Wednesday at 10 am. Will you come?\n Hugo: Gladly!",
         }
     ]
     assert first.reference == (
-        "Omar brings juice and Grace brings salad to Leo's birthday on Monday."
+        "On Wednesday at 10 am, Chen and Hugo will play tennis in the garden."
     )
+    text = json.dumps([(e.messages, e.reference) for e in TASKS["summaries"].load("train", 100)])
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "73d258f488ce4f4c"
 
 
 def test_summaries_splits_share_no_problem_whatever_the_seeds():
@@ -117,7 +118,7 @@ def test_dialogues_hold_every_fact_and_two_to_four_turns():
         assert 2 <= len(dialogue.split("\n")) <= 4
         for slot, value in problem.facts.items():
             assert value.lower() in dialogue.lower(), (slot, value, dialogue)
-    assert all(len(templates) >= 5 for templates in DIALOGUES.values())
+    assert all(len(templates) >= 3 for templates in DIALOGUES.values())
 
 
 def test_slots_of_one_pool_never_share_a_value():
@@ -134,10 +135,7 @@ def test_slots_of_one_pool_never_share_a_value():
         ("meet", MEET, "ben and anna plan to fly kites on friday at 3 pm in the park"),
         ("meet", MEET, "Anna invites Ben to fly kites on Friday. They meet at 3 pm in the park."),
         ("meet", MEET, "On Friday, at 3 pm, Ben will fly kites with Anna in the park."),
-        ("lend", LEND, "Anna needs a tent.  Ben lends Anna one for a trip until Friday. "),
-        ("lend", LEND, "Ben will lend a tent to Anna until Friday for a trip."),
-        ("bring", BRING, "Ben brings juice and Anna brings cake to Leo's party on Friday."),
-        ("ride", RIDE, "On Friday at 3 pm, Ben gets a ride from Anna to the zoo."),
+        ("ride", RIDE, "On Friday at 3 pm, Ben gets a ride from Anna to the bank."),
     ],
 )
 def test_facts_exact_takes_other_right_wordings(kind, facts, text):
@@ -164,15 +162,8 @@ def test_facts_exact_takes_other_right_wordings(kind, facts, text):
         ("meet", MEET, "on Friday at 3 pm in the park"),
         ("meet", MEET, "Anna and Ben will fly kites in the park on Friday at 3 pm, or not."),
         ("meet", MEET, "Anna and Ben will fly kites in the park on Friday at 13 pm."),
-        ("lend", LEND, "Ben borrows Anna's tent for a trip and will return it on Friday."),
-        ("lend", LEND, "Anna lends Ben a tent for a trip until Friday."),
-        ("lend", LEND, "Anna borrows Ben's tent for a trip on Friday."),
-        ("lend", LEND, "Ben lends one until Friday."),
-        ("bring", BRING, "Ben brings cake and Anna brings juice to Leo's party on Friday."),
-        ("bring", BRING, "Leo brings cake and Ben brings juice to Anna's party on Friday."),
-        ("bring", BRING, "Anna brings cake and Anna brings juice to Leo's party on Friday."),
-        ("ride", RIDE, "Ben will drive Anna to the zoo on Friday at 3 pm."),
-        ("ride", RIDE, "Ben gets a ride to the zoo on Friday at 3 pm."),
+        ("ride", RIDE, "Ben will drive Anna to the bank on Friday at 3 pm."),
+        ("ride", RIDE, "Ben gets a ride to the bank on Friday at 3 pm."),
     ],
 )  # fmt: skip
 def test_facts_exact_refuses_what_is_wrong_or_missing_or_more(kind, facts, text):
@@ -180,7 +171,7 @@ def test_facts_exact_refuses_what_is_wrong_or_missing_or_more(kind, facts, text)
 
 
 def test_facts_exact_sees_every_single_wrong_value():
-    for kind, facts in (("meet", MEET), ("lend", LEND), ("bring", BRING), ("ride", RIDE)):
+    for kind, facts in (("meet", MEET), ("ride", RIDE)):
         for slot, pool in KINDS[kind].slots.items():
             other = next(value for value in POOLS[pool] if value not in facts.values())
             for wording in WORDINGS[kind]:
@@ -193,6 +184,12 @@ def test_summaries_score_puts_the_headline_first():
     scores = task.score(example, example.reference)
     assert list(scores) == [task.headline, "rouge_l"] and set(scores.values()) == {1.0}
     assert task.score(example, "") == {"facts_exact": 0.0, "rouge_l": 0.0}
+
+
+def test_summaries_refuse_more_problems_than_there_are(monkeypatch):
+    monkeypatch.setattr(type(TASKS["summaries"]), "_patience", 50)
+    with pytest.raises(UsageError, match="different problems, got a request for 20000"):
+        TASKS["summaries"].load("test", 20_000)
 
 
 def test_summaries_refuse_a_file():

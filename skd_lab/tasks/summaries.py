@@ -2,14 +2,13 @@
 
 An example of the kind `meet`::
 
-    Anna: Let's fly kites on Friday at 4 pm.     Anna and Ben will fly kites in the park on Friday
-    Ben: Sure! In the park?                      at 4 pm.
+    Anna: Let's fly kites on Friday at 3 pm.     Anna and Ben will fly kites in the park on Friday
+    Ben: Sure! In the park?                      at 3 pm.
     Anna: Yes.
 
 Every problem has several valid summaries and the reference is one of them, drawn at random: a
 student that only ever sees references sees one wording a prompt, the teacher knows them all.
-Some dialogues change their mind on the way ("I am busy then. On Monday?"); only the last word
-counts. `summary_facts` decides whether a summary states every fact, and nothing else.
+`summary_facts` decides whether a summary states every fact, and nothing else.
 """
 
 import hashlib
@@ -26,53 +25,21 @@ from skd_lab.tasks.summary_facts import KINDS, POOLS, facts_exact
 INSTRUCTION = "Summarize the dialogue.\n"
 AGREEMENTS = ("Sure", "Okay", "Great", "Yes", "Good idea", "Gladly")
 
-# Speaker and line; {day0} is a day that is not {day}: what was said before they changed their
-# mind. A capital ({Place}) starts a sentence.
+# Speaker and line. A capital ({Place}) starts a sentence.
 DIALOGUES: dict[str, tuple[str, ...]] = {
     "meet": (
         "{a}: Shall we {activity} on {day}?\n{b}: {Agree}. Where?\n{a}: {Place}, at {time}.",
         "{a}: Do you want to {activity} {place}?\n{b}: {Agree}, when?\n"
         "{a}: On {day}, at {time}.\n{b}: See you there!",
         "{a}: Let's {activity} on {day} at {time}.\n{b}: {Agree}! {Place}?\n{a}: Yes.",
-        "{a}: Let's {activity} {place} on {day0}.\n{b}: I am busy then. On {day}?\n"
-        "{a}: {Agree}, at {time}.",
-        "{a}: Can we {activity} on {day} at {time0}?\n{b}: I am busy then. At {time}?\n"
-        "{a}: {Agree}, {place}.",
         "{a}: I will {activity} {place} on {day} at {time}. Will you come?\n{b}: {Agree}!",
-    ),
-    "lend": (
-        "{a}: Can I borrow your {item} for {purpose}?\n{b}: {Agree}, but I need it back on {day}.",
-        "{a}: I need a {item} for {purpose}.\n{b}: Take mine.\n"
-        "{a}: Thanks! You get it back on {day}.",
-        "{a}: Do you have a {item}? It is for {purpose}.\n"
-        "{b}: {Agree}, you can have it until {day}.\n{a}: Thanks!",
-        "{a}: Can I borrow your {item} until {day0}?\n"
-        "{b}: Only until {day}. What is it for?\n{a}: For {purpose}.",
-        "{b}: Do you need a {item} for {purpose}?\n{a}: Yes! Can I have it until {day}?\n"
-        "{b}: {Agree}.",
-        "{a}: Can I borrow your {item0} for {purpose}?\n{b}: No, but take my {item}.\n"
-        "{a}: Thanks! Until {day}?\n{b}: {Agree}.",
-    ),
-    "bring": (
-        "{a}: {c} has a {event} on {day}. I will bring {x}.\n{b}: Then I will bring {y}.",
-        "{a}: What do we bring to {c}'s {event}?\n{b}: I can bring {y}.\n"
-        "{a}: And I bring {x}. It is on {day}.",
-        "{a}: Will you come to {c}'s {event} on {day}?\n{b}: {Agree}, with {y}.\n"
-        "{a}: Then I will bring {x}.",
-        "{a}: I will bring {y} to {c}'s {event} on {day}.\n{b}: No, I have {y}.\n"
-        "{a}: Then I will bring {x}.",
-        "{b}: {c}'s {event} is on {day0}?\n{a}: No, on {day}. I bring {x}.\n{b}: And I bring {y}.",
     ),
     "ride": (
         "{b}: Can you drive me to {goal} on {day}?\n{a}: {Agree}, when?\n{b}: At {time}.",
         "{b}: I need to go to {goal} on {day}.\n{a}: I can drive you. At {time}?\n"
         "{b}: {Agree}, thanks!",
-        "{b}: Can you drive me to {goal} on {day} at {time0}?\n"
-        "{a}: I am busy then. At {time}?\n{b}: {Agree}.",
         "{a}: Do you need a ride on {day}?\n{b}: Yes, to {goal}.\n"
         "{a}: I will come at {time}.\n{b}: Thanks!",
-        "{b}: Will you drive me to {goal} on {day0}?\n{a}: Only on {day}, at {time}.\n"
-        "{b}: {Agree}, thanks!",
     ),
 }
 
@@ -82,16 +49,6 @@ WORDINGS: dict[str, tuple[str, ...]] = {
         "{a} and {b} will {activity} {place} on {day} at {time}.",
         "{a} invites {b} to {activity}. They meet {place} on {day} at {time}.",
         "On {day} at {time}, {a} and {b} will {activity} {place}.",
-    ),
-    "lend": (
-        "{a} borrows {b}'s {item} for {purpose} and will return it on {day}.",
-        "{b} lends {a} a {item} for {purpose} until {day}.",
-        "{a} needs a {item} for {purpose}. {b} lends one until {day}.",
-    ),
-    "bring": (
-        "{a} brings {x} and {b} brings {y} to {c}'s {event} on {day}.",
-        "For {c}'s {event} on {day}, {a} brings {x} and {b} brings {y}.",
-        "{c} has a {event} on {day}. {a} will bring {x} and {b} will bring {y}.",
     ),
     "ride": (
         "{a} will drive {b} to {goal} on {day} at {time}.",
@@ -136,10 +93,7 @@ def draw_problem(rng: np.random.Generator) -> Problem:
 
 def draw_dialogue(rng: np.random.Generator, problem: Problem) -> str:
     """A dialogue of 2-4 turns that ends in the problem's facts."""
-    slots = KINDS[problem.kind].slots
     words = dict(problem.facts)
-    for slot, pool in slots.items():
-        words[f"{slot}0"] = _pick_other(rng, POOLS[pool], problem.facts[slot])
     words["Agree"] = _pick(rng, AGREEMENTS)
     if "place" in words:
         words["Place"] = words["place"][0].upper() + words["place"][1:]
@@ -161,6 +115,7 @@ class Summaries(Task):
     headline = "facts_exact"
     max_new_tokens = 48
     default_n = 1000
+    _patience = 1000  # draws in a row that give nothing new
 
     def load(
         self,
@@ -169,7 +124,10 @@ class Summaries(Task):
         seed: int = 0,
         data_path: str | Path | None = None,
     ) -> list[Example]:
-        """Fresh examples for every seed; splits share no problem, whatever the seeds."""
+        """Other examples for every seed; splits share no problem, whatever the seeds.
+
+        Within one call no problem comes twice.
+        """
         self.check_request(split, n)
         if data_path is not None:
             raise UsageError(
@@ -180,11 +138,19 @@ class Summaries(Task):
         entropy = np.random.SeedSequence([seed, self.splits.index(split)])
         rng = np.random.Generator(np.random.Philox(entropy))
         examples: dict[tuple[str, ...], Example] = {}
+        missed = 0
         while len(examples) < (n or self.default_n):
             problem = draw_problem(rng)
             key = (problem.kind, *problem.facts.values())
             if problem.split != split or key in examples:
+                missed += 1
+                if missed == self._patience:
+                    raise UsageError(
+                        f"split {split} of task summaries has about {len(examples)} different "
+                        f"problems, got a request for {n}. Ask for fewer."
+                    )
                 continue
+            missed = 0
             dialogue = draw_dialogue(rng, problem)
             examples[key] = Example(
                 id=f"summaries-{split}-{seed}-{len(examples)}",

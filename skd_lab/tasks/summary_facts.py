@@ -10,32 +10,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Small pools, many combinations (more than 10 million problems): a hundred examples show every word
-# to a student, and none of the problems it is tested on.
+# Small pools, many combinations (98,784 problems): a hundred examples show a student every word,
+# and less than one problem in five hundred.
 POOLS: dict[str, tuple[str, ...]] = {
-    "person": tuple(
-        "Anna Ben Chen Diego Emma Fatima Grace Hugo Ines Jamal Kate Leo Mia Noah Omar Priya".split()
-    ),
+    "person": tuple("Anna Ben Chen Diego Emma Fatima Grace Hugo".split()),
     "day": tuple("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()),
-    "time": tuple("8 am,9 am,10 am,2 pm,3 pm,5 pm,6 pm,8 pm".split(",")),
+    "time": tuple("8 am,9 am,10 am,3 pm,5 pm,6 pm".split(",")),
     "activity": tuple(
-        "play tennis,play chess,bake bread,watch birds,plant trees,fly kites,ride bikes,"
-        "take photos,sing songs,go fishing".split(",")
+        "play tennis,play chess,bake bread,watch birds,plant trees,fly kites".split(",")
     ),
     "place": tuple(
-        "in the park,in the garden,in the city,in the forest,at the lake,at the beach,at the club,"
-        "at the river,at the farm,at school".split(",")
+        "in the park,in the garden,in the city,at the lake,at the beach,at the club".split(",")
     ),
-    "item": tuple("tent bike drill camera ladder guitar laptop map rope van".split()),
-    "purpose": tuple(
-        "a trip,a party,a concert,a lesson,a race,a play,a hike,a wedding,school,work".split(",")
-    ),
-    "event": tuple("party picnic wedding dinner concert birthday barbecue festival".split()),
-    "thing": tuple("juice cake salad bread cheese soup pasta flowers games candles".split()),
-    "goal": tuple(
-        "the airport,the station,the clinic,the bank,the office,the stadium,the market,the theatre,"
-        "the hotel,the zoo".split(",")
-    ),
+    "goal": tuple("the airport,the station,the clinic,the bank,the office,the stadium".split(",")),
 }
 
 
@@ -47,19 +34,14 @@ class Kind:
         slots: slot name to pool name.
         cores: main clauses, exactly one a sentence. `[will|can]` marks alternatives.
         adjuncts: phrases before or after the core.
-        tails: phrases after the core only.
     """
 
     slots: Mapping[str, str]
     cores: tuple[str, ...]
     adjuncts: tuple[str, ...]
-    tails: tuple[str, ...] = ()
 
 
 _PLAN = "[will|plan to|agree to|are going to|want to|decide to]"
-_LENDS = "[lends|will lend]"
-_BORROWS = "[borrows|will borrow]"
-_BRINGS = "[brings|will bring]"
 _DRIVES = "[drives|will drive|takes|will take]"
 KINDS: dict[str, Kind] = {
     "meet": Kind(
@@ -81,42 +63,6 @@ KINDS: dict[str, Kind] = {
         ),
         adjuncts=("{place}", "on {day}", "at {time}"),
     ),
-    "lend": Kind(
-        slots={
-            "a": "person",
-            "b": "person",
-            "item": "item",
-            "purpose": "purpose",
-            "day": "day",
-        },
-        cores=(
-            f"{{a}} {_BORROWS} {{b}}'s {{item}}",
-            f"{{a}} {_BORROWS} [a {{item}}|one] from {{b}}",
-            f"{{b}} {_LENDS} {{a}} [a|his|her] {{item}}",
-            f"{{b}} {_LENDS} [{{a}} one|one]",
-            f"{{b}} {_LENDS} a {{item}} to {{a}}",
-            "{a} needs a {item}",
-        ),
-        adjuncts=("for {purpose}", "until {day}"),
-        tails=("and will return it on {day}",),
-    ),
-    "bring": Kind(
-        slots={
-            "a": "person",
-            "b": "person",
-            "c": "person",
-            "event": "event",
-            "x": "thing",
-            "y": "thing",
-            "day": "day",
-        },
-        cores=(
-            f"{{a}} {_BRINGS} {{x}} and {{b}} {_BRINGS} {{y}}",
-            f"{{b}} {_BRINGS} {{y}} and {{a}} {_BRINGS} {{x}}",
-            "{c} has a {event}",
-        ),
-        adjuncts=("[for|to] {c}'s {event}", "on {day}"),
-    ),
     "ride": Kind(
         slots={"a": "person", "b": "person", "goal": "goal", "day": "day", "time": "time"},
         cores=(
@@ -136,20 +82,20 @@ KINDS: dict[str, Kind] = {
 class _Phrase:
     pattern: re.Pattern[str]
     slots: frozenset[str]
-    role: str
+    is_core: bool
 
 
 def _phrases(kind: Kind, facts: Mapping[str, str]) -> list[_Phrase]:
     """Every phrase of a kind with the right values filled in: a wrong value matches none."""
     found = []
-    for role, templates in (("core", kind.cores), ("", kind.adjuncts), ("tail", kind.tails)):
+    for is_core, templates in ((True, kind.cores), (False, kind.adjuncts)):
         for template in templates:
             text = re.sub(r"\[([^\]]*)\]", r"(?:\1)", template)
             text = text.format(**{slot: re.escape(value) for slot, value in facts.items()})
             # The phrase must end where a word ends: "at 1 pm" is no part of "at 1 pmx".
             pattern = re.compile(text + r"(?![\w'-])", re.IGNORECASE)
             slots = frozenset(re.findall(r"\{(\w+)\}", template))
-            found.append(_Phrase(pattern, slots, role))
+            found.append(_Phrase(pattern, slots, is_core))
     return found
 
 
@@ -161,16 +107,16 @@ def _read_sentence(sentence: str, phrases: list[_Phrase]) -> set[str] | None:
         candidates = [
             (match.end(), phrase)
             for phrase in phrases
-            if (phrase.role != "core" if has_core else phrase.role != "tail")
+            if not (has_core and phrase.is_core)
             and not phrase.slots & stated
             and (match := phrase.pattern.match(sentence, position))
         ]
         if not candidates:
             return None
-        # Of two phrases the longer one: "Ann drives Ben to the zoo" before "Ann drives".
+        # Of two phrases the longer one: "Ann drives Ben to the bank" before "Ann drives".
         end, phrase = max(candidates, key=lambda candidate: candidate[0])
         stated |= phrase.slots
-        has_core = has_core or phrase.role == "core"
+        has_core = has_core or phrase.is_core
         gap = re.compile(r",? (?=.)|$").match(sentence, end)
         if gap is None:
             return None
