@@ -78,12 +78,6 @@ def run(args: argparse.Namespace) -> int:
 
     from skd_lab.views.terminal import print_strip
 
-    for rollout, trace in zip(rollouts, traces, strict=True):
+    for trace in traces:
         print_strip(trace)
-        tokens = len(rollout.completion_ids)
-        print(
-            f"{tokens} tokens, {rollout.replaced} by the teacher "
-            f"({rollout.replaced / tokens:.0%}); K {config.accept_top_k}, "
-            + ("finished" if rollout.finished else "cut at the limit")
-        )
     return 0
