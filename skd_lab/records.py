@@ -147,7 +147,10 @@ class EvalReport:
 
 def to_json(value: Any, indent: int | None = None) -> str:
     """Strict JSON: null stands where JSON has no number (nan, infinities)."""
-    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
     # half of a surrogate pair cannot be written as UTF-8; JSON has an escape for it
     return text.encode("utf-8", "backslashreplace").decode()
 

@@ -103,9 +103,9 @@ def test_the_frame_is_sandboxed():
 
 
 FORBIDDEN = (
-    "innerHTML, outerHTML, insertAdjacentHTML, document.write, eval(, new Function, fetch(, import(, "
-    "XMLHttpRequest, srcdoc, .src, .href, http:, https:, localStorage, .id = , getElementById, "
-    "</script, <!--, postMessage"
+    "innerHTML, outerHTML, insertAdjacentHTML, document.write, eval(, new Function, fetch(, "
+    "import(, XMLHttpRequest, srcdoc, .src, .href, http:, https:, localStorage, .id = , "
+    "getElementById, </script, <!--, postMessage"
 ).split(", ")
 
 

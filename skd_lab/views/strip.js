@@ -223,16 +223,20 @@ frame.addEventListener("click", (event) => {
 
 /* --- keyboard --- */
 
+/* The token above or below. A token may be broken over two lines: its first part counts. */
 function lineNeighbour(node, down) {
-  const from = node.getBoundingClientRect(), x = (from.left + from.right) / 2;
-  let best = null, bestLine = null, bestGap = Infinity;
+  const middle = (one) => {
+    const box = one.getClientRects()[0] ?? one.getBoundingClientRect();
+    return { x: (box.left + box.right) / 2, y: (box.top + box.bottom) / 2 };
+  };
+  const from = middle(node);
+  let best = null, line = null, gap = Infinity;
   for (let next = node; (next = down ? next.nextElementSibling : next.previousElementSibling);) {
-    const box = next.getBoundingClientRect(), line = Math.round(box.top + box.height / 2);
-    if (Math.abs(line - (from.top + from.height / 2)) < 8) continue;
-    bestLine ??= line;
-    if (Math.abs(line - bestLine) > 8) break;
-    const gap = Math.abs((box.left + box.right) / 2 - x);
-    if (gap < bestGap) { bestGap = gap; best = next; }
+    const at = middle(next);
+    if (Math.abs(at.y - from.y) < 8) continue;
+    line ??= at.y;
+    if (Math.abs(at.y - line) > 8) break;
+    if (Math.abs(at.x - from.x) < gap) { gap = Math.abs(at.x - from.x); best = next; }
   }
   return best;
 }
@@ -294,7 +298,7 @@ function drawSafely() {
     // never a blank component: the text that was there without scripts comes back
     frame.replaceChildren(el("p", "note", `The strip could not be drawn: ${error?.message ?? error}`), el("slot"));
   }
-  applyTheme();
 }
+applyTheme(); // before there is anything that a look at computed styles would have to lay out
 drawSafely();
 watch?.("value", drawSafely);

@@ -73,7 +73,12 @@ const INVISIBLE = /[\p{C}\p{Zl}\p{Zp}\u00a0\u2000-\u200a\u202f\u205f\u3000\u115f
 const JOINS = /[\p{L}\p{M}\p{Extended_Pictographic}\u{1f3fb}-\u{1f3ff}\ufe0f]/u;
 const codeName = (char) => `U+${char.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 
+const PRINTABLE = /^[ -~]*$/;
+
 function pieces(text) {
+  if (PRINTABLE.test(text)) {
+    return text.split(/( )/).filter(Boolean).map((part) => (part === " " ? ["space", part] : ["text", part]));
+  }
   const out = [], chars = Array.from(text);
   chars.forEach((char, at) => {
     // zero-width joiners belong to Persian words and to emoji; alone they are invisible
@@ -93,7 +98,9 @@ const byteChip = (byte) => ["chip", `<0x${byte.toString(16).toUpperCase().padSta
 
 function bytesOf(hex, text) {
   if (typeof hex === "string" && hex.length && hex.length % 2 === 0 && /^[0-9a-f]+$/i.test(hex)) {
-    return Uint8Array.from(hex.match(/../g), (pair) => parseInt(pair, 16));
+    const bytes = new Uint8Array(hex.length / 2);
+    for (let at = 0; at < bytes.length; at += 1) bytes[at] = parseInt(hex.slice(2 * at, 2 * at + 2), 16);
+    return bytes;
   }
   return new TextEncoder().encode(text);
 }
@@ -123,9 +130,12 @@ function joinedPieces(byteLists) {
   const out = byteLists.map(() => ({ run: "", pieces: [] }));
   const flush = (one) => { if (one.run) one.pieces.push(...pieces(one.run)); one.run = ""; };
   for (let at = 0; at < all.length;) {
-    const ascii = all[at] < 0x80, length = ascii ? 1 : characterLength(all, at), one = out[owner[at]];
+    const one = out[owner[at]];
+    let length = 0;
+    while (all[at + length] < 0x80 && owner[at + length] === owner[at]) length += 1;
+    length ||= characterLength(all, at);
     if (length === 0) { flush(one); one.pieces.push(byteChip(all[at])); at += 1; continue; }
-    one.run += ascii ? String.fromCharCode(all[at]) : utf8.decode(all.subarray(at, at + length));
+    one.run += utf8.decode(all.subarray(at, at + length));
     for (let next = at + 1; next < at + length; next += 1) {
       if (owner[next] !== owner[at]) { flush(out[owner[next]]); out[owner[next]].pieces.push(byteChip(all[next])); }
     }
