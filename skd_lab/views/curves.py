@@ -86,6 +86,12 @@ def line_names(runs: Sequence[Run]) -> list[str]:
     return [visible(" ".join(name.split())) for name in chosen]
 
 
+def curve_svg(runs: Sequence[Run], metric: str) -> str:
+    """One metric's panel as an SVG element for a page."""
+    figure = plot_training(runs, (metric,), ink=INK_OF_PAGE)
+    return figure_svg(figure, f"{LABELS.get(metric, metric)}: {', '.join(r.name for r in runs)}")
+
+
 def figure_svg(figure: Figure, label: str) -> str:
     """The figure as an SVG element for a page; its words take the page's colour and font.
 
@@ -97,7 +103,7 @@ def figure_svg(figure: Figure, label: str) -> str:
     # a fixed salt and no date: the same records give the same file
     with warnings.catch_warnings(), rc_context({"svg.fonttype": "none", "svg.hashsalt": "skd_lab"}):
         # the reader's fonts draw the words, so a glyph that is missing here is no loss
-        warnings.filterwarnings("ignore", "Glyph .* missing")
+        warnings.filterwarnings("ignore", "Glyph")
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue().decode("utf-8")
     text = text[text.index("<svg") :]

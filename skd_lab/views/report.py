@@ -8,7 +8,7 @@ from typing import Any
 
 from skd_lab.records import Trace
 from skd_lab.runs import Run
-from skd_lab.views.curves import INK_OF_PAGE, LABELS, figure_svg, open_runs, plot_training
+from skd_lab.views.curves import curve_svg, open_runs
 from skd_lab.views.page import Fragment, escape
 from skd_lab.views.strip import boot_script, strip_markup
 
@@ -197,9 +197,7 @@ def _curves(runs: Sequence[Run]) -> str:
         return ""
     pictures = []
     for metric in ("loss", "replacement_rate"):
-        figure = plot_training(runs, (metric,), ink=INK_OF_PAGE)
-        names = ", ".join(run.name for run in runs)
-        pictures.append(f"<figure>{figure_svg(figure, f'{LABELS[metric]}: {names}')}</figure>")
+        pictures.append(f"<figure>{curve_svg(runs, metric)}</figure>")
     return (
         f'<section><h2>Training</h2><div class="pair">{"".join(pictures)}</div>'
         '<p class="small">Thin: every step; strong: a running mean. Each method writes its own '
