@@ -265,14 +265,19 @@ function target(node, key) {
 
 frame.addEventListener("keydown", (event) => {
   const node = tokenAt(event);
-  if (event.key === "Escape" && state.at) { clear(); event.preventDefault(); return; }
-  if (!node || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.key === "Enter" || event.key === " ") { event.preventDefault(); pin(node); return; }
-  const next = target(node, event.key);
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  let next; // undefined: none of our keys; null: our key, but nowhere to go
+  if (event.key === "Escape" && state.at) { clear(); next = null; }
+  else if (!node) return;
+  else if (event.key === "Enter" || event.key === " ") { pin(node); next = null; }
+  else next = target(node, event.key);
   if (next === undefined) return;
   event.preventDefault();
+  event.stopPropagation();
   if (next) { show(placeOf(next)); next.focus(); }
 });
+// a notebook takes keys before the page does; this asks it to leave ours alone
+element.setAttribute("data-lm-suppress-shortcuts", "true");
 
 /* --- light or dark: what is really behind the strip decides, not what the system prefers --- */
 
