@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import matplotlib
@@ -171,3 +172,33 @@ def test_damage_is_said(demo, tmp_path):
     (folder / "steps.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
     run = Run(folder)
     assert "steps.jsonl: line 2 was cut off and is left out." in render_report(run).page()
+
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the path")
+def test_the_saved_report_lives_under_its_own_policy(demo, tmp_path):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = render_report(demo).save(tmp_path / "report.html")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    said, asked = [], []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=flags)
+        for width in (1280, 390):
+            page = browser.new_page(viewport={"width": width, "height": 800})
+            page.on("console", lambda message: said.append(message.text))
+            page.on("pageerror", lambda error: said.append(str(error)))
+            page.on("request", lambda request: asked.append(request.url))
+            page.goto(path.as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.locator(".strip").count() == 2
+            assert page.locator("figure svg").count() == 2
+            # beside each other on a wide page, below each other on a phone
+            first, second = (page.locator(".strip").nth(n).bounding_box() for n in (0, 1))
+            assert (first["y"] + first["height"] <= second["y"]) == (width == 390)
+            assert first["width"] <= width
+        browser.close()
+    assert said == []
+    assert asked == [path.as_uri()] * 2
