@@ -204,11 +204,8 @@ def is_replaced(token: dict[str, Any]) -> bool:
 
 def dumps_traces(traces: Iterable[Trace]) -> str:
     """NDJSON text: of each trace a header line, then a line a token. Not finite becomes null."""
-    lines = []
-    for trace in traces:
-        lines.append({"schema": TRACE_SCHEMA, **trace.header})
-        lines += trace.tokens
-    return "".join(to_json(line) + "\n" for line in lines)
+    lines = ([{"schema": TRACE_SCHEMA, **trace.header}, *trace.tokens] for trace in traces)
+    return "".join(to_json(line) + "\n" for trace in lines for line in trace)
 
 
 def loads_traces(text: str, name: str = "traces", notes: list[str] | None = None) -> list[Trace]:
@@ -269,18 +266,12 @@ def write_traces(path: str | Path, traces: Iterable[Trace], append: bool = False
             file.truncate(file.read().rfind(b"\n") + 1)
             file.write(text.encode())
     except OSError as error:
-        raise SkdError(
-            f"Cannot write {path}: {error.strerror or error}. Free some space or choose another "
-            "folder."
-        ) from error
+        reason = error.strerror or error
+        raise SkdError(f"Cannot write {path}: {reason}. Free some space first.") from error
 
 
 def read_traces(path: str | Path) -> list[Trace]:
-    """Traces of a file written by write_traces.
-
-    Raises:
-        DataError: if there is no such file, or a line is damaged; the message names the line.
-    """
+    """Traces of a file written by write_traces; a DataError names a damaged line."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -301,9 +292,8 @@ def _trace_line(line: str) -> dict[str, Any]:
                 f"its schema is {record['schema']!r}, and this version reads {TRACE_SCHEMA!r}"
             )
         return record
-    missing = [name for name in _TOKEN_FIELDS if name not in record]
-    if missing:
+    if missing := [name for name in _TOKEN_FIELDS if name not in record]:
         raise ValueError(f"the token has no {', '.join(missing)}")
-    if isinstance(record["teacher_rank"], bool) or not isinstance(record["teacher_rank"], int):
+    if type(record["teacher_rank"]) is not int:
         raise ValueError(f"teacher_rank must be a whole number, got {record['teacher_rank']!r}")
     return record
