@@ -32,12 +32,11 @@ def load_model(
     device = _usable_device(device)
     with _loading_errors(at, "model"):
         try:
-            # whatever the config asks for: flash attention takes no per-row masks
-            loaded = _from_pretrained(at, "sdpa", dtype)
+            loaded = _from_pretrained(at, dtype)
         except (ValueError, ImportError) as error:
             if "scaled_dot_product_attention" not in str(error):
                 raise
-            loaded = _from_pretrained(at, "eager", dtype)
+            loaded = _from_pretrained(at, dtype, attention="eager")
     model: Any
     model, info = loaded
     if missing := sorted(info["missing_keys"]):
@@ -49,10 +48,13 @@ def load_model(
 
 
 def _from_pretrained(
-    at: str | Path, attention: str, dtype: str
+    at: str | Path, dtype: str, attention: str = "sdpa"
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     config = AutoConfig.from_pretrained(at, trust_remote_code=False)
-    config._attn_implementation = attention  # one in the file would win over the argument
+    if getattr(config.get_text_config(), "attn_logit_softcapping", None):
+        attention = "eager"  # sdpa leaves Gemma2's cap out, in some releases without a word
+    # flash attention takes no per-row masks, and one named in the file would win over the argument
+    config._attn_implementation = attention
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         at,
         config=config,
