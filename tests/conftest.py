@@ -1,5 +1,6 @@
 """Settings of the whole suite: one thread, no network, shapes checked. Models: tests/tiny.py."""
 
+import logging
 import os
 
 # set before anything imports the hub's client or a thread pool; child processes inherit them
@@ -32,3 +33,12 @@ def _library_refuses_for_itself(request: pytest.FixtureRequest):
     jaxtyping.config.update("jaxtyping_disable", off)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before():
+    """The command line sends skd_lab's log to stderr; other tests look at it in their own way."""
+    log = logging.getLogger("skd_lab")
+    before = (list(log.handlers), log.level, log.propagate)
+    yield
+    log.handlers, log.level, log.propagate = before

@@ -6,7 +6,6 @@ Nothing that was written before is lost, and there is no traceback unless --debu
 import errno
 import importlib
 import json
-import logging
 import shutil
 import string
 from pathlib import Path
@@ -59,15 +58,6 @@ def train(models, data, tmp_path) -> list[str]:
         f"--task jsonl --data-path {data} --run-dir {tmp_path}/run --max-prompt-tokens 64 "
         "--max-new-tokens 6 --steps 3 --batch-size 2 --trace-prompts 0 --save-every 1 --quiet"
     ).split()
-
-
-@pytest.fixture(autouse=True)
-def _log_as_before():
-    """The command line sends skd_lab's log to stderr; other tests look at it in their own way."""
-    log = logging.getLogger("skd_lab")
-    before = (list(log.handlers), log.level, log.propagate)
-    yield
-    log.handlers, log.level, log.propagate = before
 
 
 @pytest.fixture
@@ -367,3 +357,17 @@ def test_a_trace_file_that_cannot_be_written(rollout, tmp_path, refused):
 def test_evaluations_that_cannot_be(change, pieces, models, refused):
     words = f"evaluate --student {models}/student --teacher {models}/teacher --device cpu --n 2"
     refused([*words.split(), *change.split()], 2, *pieces)
+
+
+@pytest.mark.parametrize(
+    ("words", "pieces"),
+    [("nosuch", ["'nosuch'", "tiny-qwen3"]), ("--held-out 0", ["--held-out", "got 0"])],
+)
+def test_pairs_that_cannot_be_made(words, pieces, tmp_path, refused):
+    refused(["pretrain", "--out", str(tmp_path / "pair"), *words.split()], 2, *pieces)
+
+
+def test_a_pair_that_is_already_there(tmp_path, refused):
+    (tmp_path / "pair.json").write_text("{}")
+    refused(["pretrain", "--out", str(tmp_path)], 2, str(tmp_path), "--overwrite")
+    assert contents(tmp_path) == {"pair.json": b"{}"}

@@ -5,7 +5,7 @@ import (torch, transformers, gradio) is imported inside `run`, so that --help an
 """
 
 import argparse
-import importlib.util
+import importlib
 import logging
 import os
 import sys
@@ -65,8 +65,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     for name in COMMANDS:
-        if importlib.util.find_spec(f"skd_lab.cli.{name}") is None:
-            continue  # under way
         module = importlib.import_module(f"skd_lab.cli.{name}")
         module.add_parser(commands)
         commands.choices[name].set_defaults(run=module.run)
