@@ -51,8 +51,8 @@ def strip_body() -> str:
     is the NDJSON text of traces, `props.title` a heading or nothing.
     """
     css = _source("strip.css") + _source("card.css")
-    scripts = [_source(name) for name in ("strip_model.js", "strip_card.js", "strip.js")]
-    return "\n".join([f"const CSS = {script_json(css)};", *scripts])
+    scripts = ("strip_model.js", "strip_card.js", "strip.js", "strip_keys.js")
+    return "\n".join([f"const CSS = {script_json(css)};", *map(_source, scripts)])
 
 
 @cache
