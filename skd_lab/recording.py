@@ -41,7 +41,7 @@ def record_prompts(
         step: updates done, for the header.
         run: name of the run, for the header.
     """
-    asked = {
+    asked: dict[str, Any] = {
         "accept_top_k": config.accept_top_k,
         "gamma": config.gamma,
         "student_policy": SamplingPolicy(**config.policy("student")),

@@ -125,12 +125,17 @@ class _Interleaving:
         self.student_policy, self.teacher_policy = policies
         self.uniforms = uniforms
         self.block = 0
-        room = {"max_new_tokens": ledger.limit, "vocab_size": vocab_size}
         with clock.phase("draft"):
-            self.student: Decoder = make_decoder(student, ledger.prompts, **room)
+            self.student: Decoder = make_decoder(
+                student, ledger.prompts, max_new_tokens=ledger.limit, vocab_size=vocab_size
+            )
         with clock.phase("verify"):
             self.teacher: Decoder = make_decoder(
-                teacher, ledger.prompts, keep_hidden=keep_teacher_hidden, **room
+                teacher,
+                ledger.prompts,
+                max_new_tokens=ledger.limit,
+                vocab_size=vocab_size,
+                keep_hidden=keep_teacher_hidden,
             )
 
     def play(self) -> list[Rollout]:

@@ -183,17 +183,15 @@ class _Loop:
             self.schedule.step()
         seconds = time.perf_counter() - began
         phases = ("draft", "verify", "score", "update")
-        return StepRecord(
-            self.done + 1,
-            {
-                **_measured(rollouts, stats),
-                "grad_norm": norm,
-                "lr": rate,
-                "tokens_per_second": stats.tokens / seconds,
-                **{f"seconds_{name}": self.clock.seconds.get(name, 0.0) for name in phases},
-                "cpu_seconds": time.process_time() - cpu_began,
-            },
-        )
+        metrics = {
+            **_measured(rollouts, stats),
+            "grad_norm": norm,
+            "lr": rate,
+            "tokens_per_second": stats.tokens / seconds,
+            **{f"seconds_{name}": self.clock.seconds.get(name, 0.0) for name in phases},
+            "cpu_seconds": time.process_time() - cpu_began,
+        }
+        return StepRecord(self.done + 1, metrics)
 
     def _rollouts(self) -> list[Rollout]:
         """This process' share of the window's completions."""
