@@ -130,7 +130,16 @@ def test_the_reading_says_what_the_table_says(demo):
         in reading
     )
     assert "it began at 40.0%, and the teacher has 95.0%" in reading
-    assert "replaced 21.0% of its tokens before training and 8.0% after" in reading
+    assert "replaced 21.0% of its tokens at the start and 8.0% at the end" in reading
+
+
+def test_the_reading_of_a_run_without_scores_is_from_its_steps(tmp_path):
+    write_json_atomic(tmp_path / "run" / "config.json", {"method": "skd"})
+    lines = [{"step": n, "loss": 2.0 / n, "replacement_rate": 0.4 / n} for n in (1, 2, 4)]
+    (tmp_path / "run" / "steps.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    reading = render_report(tmp_path / "run").text
+    assert "3 updates with skd: the loss went from 2.000 to 0.500 nats a token." in reading
+    assert "replaced 40.0% of its tokens at the start and 10.0% at the end" in reading
 
 
 def test_a_run_without_table_traces_or_steps_still_has_a_report(tmp_path):

@@ -91,7 +91,7 @@ def _rows(runs: Sequence[Run], first: Run) -> list[dict[str, Any]]:
 
 
 def _reading(run: Run, rows: Sequence[dict[str, Any]]) -> str:
-    """What the records say, in three sentences."""
+    """What the records say, in a few sentences."""
     says = []
     by_name = {str(row.get("name")): row for row in rows}
     own = by_name.get(str(run.config.get("method"))) or (rows[-1] if rows else {})
@@ -105,20 +105,36 @@ def _reading(run: Run, rows: Sequence[dict[str, Any]]) -> str:
         teacher = by_name.get("teacher", {}).get("value")
         says[-1] += f"; it began at {_percent(start)}" if _is_number(start) else ""
         says[-1] += f", and the teacher has {_percent(teacher)}." if _is_number(teacher) else "."
+    elif run.steps:
+        before, after = _ends(run, "loss")
+        says.append(
+            f"{len(run.steps)} updates with {run.config.get('method', 'this method')}: the loss "
+            f"went from {_number(before, '.3f')} to {_number(after, '.3f')} nats a token."
+        )
     before, after = own.get("replacement_rate_at_start"), own.get("replacement_rate")
+    if not _is_number(before):
+        before, after = _ends(run, "replacement_rate")
     if _is_number(before) and _is_number(after):
         says.append(
-            f"The teacher replaced {_percent(before)} of its tokens before training and "
-            f"{_percent(after)} after."
+            f"The teacher replaced {_percent(before)} of its tokens at the start and "
+            f"{_percent(after)} at the end."
         )
-    method = run.config.get("method")
-    says.append(
-        "Blue tokens are the student's own; where the teacher refused one, it is struck through "
-        "and the teacher's token stands beside it."
-        if run.traces
-        else f"This run used the method {method}."
-    )
+    if run.traces:
+        says.append(
+            "Below, blue tokens are the student's own; where the teacher refused one, it is struck "
+            "through and the teacher's token stands beside it."
+        )
     return " ".join(says)
+
+
+def _ends(run: Run, metric: str) -> tuple[float, float]:
+    """Means of a metric over the first and the last tenth of the steps; nan if never measured."""
+    values = [record.metrics.get(metric, math.nan) for record in run.steps]
+    values = [value for value in values if math.isfinite(value)]
+    tenth = max(1, len(values) // 10)
+    if not values:
+        return math.nan, math.nan
+    return sum(values[:tenth]) / tenth, sum(values[-tenth:]) / tenth
 
 
 def _table(rows: Sequence[dict[str, Any]], run: Run) -> str:
