@@ -83,7 +83,8 @@ def line_names(runs: Sequence[Run]) -> list[str]:
     """The runs' methods where these tell them apart, else their folders' names."""
     methods = [str(run.config.get("method", "")) for run in runs]
     chosen = methods if len(set(methods)) == len(runs) and all(methods) else [r.name for r in runs]
-    return [visible(" ".join(name.split())) for name in chosen]
+    plain = [visible(" ".join(name.split())) for name in chosen]
+    return [name if len(name) <= 24 else f"{name[:23]}\u2026" for name in plain]
 
 
 def curve_svg(runs: Sequence[Run], metric: str) -> str:
