@@ -1,12 +1,12 @@
 """A run folder on disk: list the runs, open one, read what is there.
 
-    config.json             what decided the run
-    steps.jsonl             one line an optimizer update
-    traces.ndjson           the watched prompts, token by token
-    eval.jsonl              evaluations
-    checkpoints/step-N/     written under another name, then renamed
-    student/                a plain Hugging Face folder
-    report.html
+- `config.json`: what decided the run
+- `steps.jsonl`: one line an optimizer update
+- `traces.ndjson`: the watched prompts, token by token
+- `eval.jsonl`: evaluations
+- `checkpoints/step-N/`: written under another name, then renamed
+- `student/`: a plain Hugging Face folder
+- `report.html`
 """
 
 import math

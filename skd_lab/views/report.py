@@ -106,10 +106,10 @@ def _reading(run: Run, rows: Sequence[dict[str, Any]]) -> str:
         says[-1] += f"; it began at {_percent(start)}" if _is_number(start) else ""
         says[-1] += f", and the teacher has {_percent(teacher)}." if _is_number(teacher) else "."
     elif run.steps:
-        before, after = _ends(run, "loss")
+        high, low = _ends(run, "loss")
         says.append(
             f"{len(run.steps)} updates with {run.config.get('method', 'this method')}: the loss "
-            f"went from {_number(before, '.3f')} to {_number(after, '.3f')} nats a token."
+            f"went from {_number(high, '.3f')} to {_number(low, '.3f')} nats a token."
         )
     before, after = own.get("replacement_rate_at_start"), own.get("replacement_rate")
     if not _is_number(before):
