@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from skd_lab.errors import DataError, SkdError
 from skd_lab.files import read_json, replace_folder, write_json_atomic
+from skd_lab.loading import quiet_bars
 
 _PREFIX = "step-"
 
@@ -45,7 +46,8 @@ def save_checkpoint(
     """
     target = folder / f"{_PREFIX}{step:06d}"
     with _written_whole(target) as temporary:
-        student.save_pretrained(temporary / "student")
+        with quiet_bars():
+            student.save_pretrained(temporary / "student")
         tokenizer.save_pretrained(temporary / "student")
         torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
@@ -69,7 +71,8 @@ def save_student(
         card: Markdown of the model card.
     """
     with _written_whole(folder) as temporary:
-        student.save_pretrained(temporary)
+        with quiet_bars():
+            student.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         (temporary / "README.md").write_text(card, encoding="utf-8")
 

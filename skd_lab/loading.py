@@ -14,6 +14,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as hf_logging
 
 from skd_lab.errors import UsageError
 
@@ -55,15 +56,16 @@ def _from_pretrained(
         attention = "eager"  # sdpa leaves Gemma2's cap out, in some releases without a word
     # flash attention takes no per-row masks, and one named in the file would win over the argument
     config._attn_implementation = attention
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        at,
-        config=config,
-        attn_implementation=attention,
-        dtype=getattr(torch, dtype),
-        use_safetensors=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-    )
+    with quiet_bars():
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            at,
+            config=config,
+            attn_implementation=attention,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
     return loaded
 
 
@@ -75,6 +77,18 @@ def load_tokenizer(at: str | Path) -> PreTrainedTokenizerBase:
     """
     with _loading_errors(at, "tokenizer"):
         return AutoTokenizer.from_pretrained(at, trust_remote_code=False)
+
+
+@contextlib.contextmanager
+def quiet_bars() -> Iterator[None]:
+    """No progress bar for reading or writing weights: those of skd_lab say what takes long."""
+    shown = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            hf_logging.enable_progress_bar()
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ Cheap checks come first and models are loaded late, so that a wrong flag costs n
 """
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy as np
 from skd_lab.config import RunConfig, flag
 from skd_lab.encode import Encoded, EncodeReport, encode_examples
 from skd_lab.errors import RunExistsError, SkdError, UsageError
-from skd_lab.files import write_json_atomic
+from skd_lab.files import disk_errors, write_json_atomic
 from skd_lab.methods import Method, Objective, get_method, get_objective
 from skd_lab.models import Pair, load_pair
 from skd_lab.tasks import Example, Task, get_task
@@ -133,13 +134,12 @@ def _check_run_dir(config: RunConfig) -> Path:
                 f"There is no run in {run_dir} to go on with. Leave --resume out to start it."
             )
         _require_same_config(config, json.loads(saved.read_text(encoding="utf-8")))
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    here = next(path for path in [run_dir, *run_dir.absolute().parents] if path.exists())
+    if not (here.is_dir() and os.access(here, os.W_OK)):
+        reason = "may not be written to" if here.is_dir() else "is a file"
         raise SkdError(
-            f"Cannot make the run folder {run_dir}: {error.strerror or error}. "
-            "Choose another --run-dir."
-        ) from error
+            f"Cannot make the run folder {run_dir}: {here} {reason}. Choose another --run-dir."
+        )
     return run_dir
 
 
@@ -159,6 +159,8 @@ def _require_same_config(config: RunConfig, saved: dict[str, object]) -> None:
 
 def _start_run(config: RunConfig, run_dir: Path) -> None:
     """Make way for a new run; nothing is deleted before everything else was found good."""
+    with disk_errors(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
     if not config.resume:
         for name in ("checkpoints", "student"):
             shutil.rmtree(run_dir / name, ignore_errors=True)

@@ -71,9 +71,10 @@ RECIPES: Mapping[str, Mapping[str, Recipe]] = MappingProxyType(
                 head_dim=24,
                 data_seed=0,
                 prompts=100,
-                steps=250,
-                learning_rate=3e-3,
+                steps=800,
+                learning_rate=2e-3,
                 warmup_steps=20,
+                seed=1,
             ),
         }
     }

@@ -139,7 +139,8 @@ def accumulate_gradients(
             if not torch.isfinite(loss):
                 raise NonFiniteLossError(
                     f"The loss became {loss.item()} in the rows {_rows(rollouts, start, batch)}. "
-                    "Lower the learning rate or max_grad_norm, or look at those prompts."
+                    "Look at those prompts, or lower --learning-rate or --max-grad-norm; what was "
+                    "saved before is kept, and --resume goes on from the last checkpoint."
                 )
             # data-parallel gradients are averaged over processes; the weights already divide by all
             accelerator.backward(loss * accelerator.num_processes)

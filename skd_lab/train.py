@@ -82,8 +82,8 @@ class _Loop:
         self.config, self.pair, self.data = prepared.config, prepared.pair, prepared.data
         self.prepared, self.run_dir = prepared, prepared.run_dir
         config, student = self.config, self.pair.student
-        # accelerate keeps one state a process; a run with another precision needs a fresh one
-        AcceleratorState._reset_state(reset_partial_state=True)
+        # accelerate keeps its state for the whole process, and another run may want another one
+        AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
         self.accelerator = Accelerator(
             mixed_precision=config.mixed_precision, cpu=student.device.type == "cpu"
         )

@@ -38,7 +38,7 @@ def test_importing_the_package_loads_no_torch():
 
 def test_an_unknown_name_is_an_attribute_error():
     try:
-        skd_lab.no_such_thing
+        skd_lab.no_such_thing  # noqa: B018
     except AttributeError as error:
         assert "no attribute 'no_such_thing'" in str(error)
     else:
