@@ -38,7 +38,7 @@ def pretrain(
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Make a bundled pair from scratch: about six minutes on one CPU thread for tiny-qwen3.
+    """Make a bundled pair from scratch: about eight minutes on one CPU thread for tiny-qwen3.
 
     An interrupted call goes on from its last checkpoint when it is made again; the checkpoints
     stay beside the pair, in `<out_dir>-runs`, until they are deleted.
