@@ -18,11 +18,11 @@ ROOT = Path(__file__).parent.parent
 TRACES = ROOT / "skd_lab" / "bundled" / "traces"
 IMAGES = ROOT / "docs" / "img"
 PAIR, TASK, ACCEPT_TOP_K, MAX_NEW_TOKENS = "tiny-qwen3", "summaries", 3, 96
-LEAST, MOST, TOKENS = 0.05, 0.15, range(25, 90)
-"""A recording is worth showing if this share of it was replaced, and if it is about so long."""
+LEAST, MOST = 0.05, 0.15
+"""A recording is worth showing if this share of it was replaced, and its text came out right."""
 
 
-def record(prompts: int = 64, keep: int = 3) -> None:
+def record(prompts: int = 64, keep: int = 4) -> None:
     """Write a file of the first few completions worth showing, for the app to open with."""
     pair = skd.load_pair(PAIR)
     examples = skd.get_task(TASK).load("test", n=prompts)
@@ -42,10 +42,14 @@ def record(prompts: int = 64, keep: int = 3) -> None:
     )
     shares = [rollout.replaced / len(rollout.completion_ids) for rollout in rollouts]
     print(f"{sum(shares) / len(shares):.1%} replaced on average over {len(shares)} prompts")
+    texts = [pair.tokenizer.decode(r.completion_ids, skip_special_tokens=True) for r in rollouts]
+    task = skd.get_task(TASK)
     chosen = [
         n
         for n, (rollout, share) in enumerate(zip(rollouts, shares, strict=True))
-        if rollout.finished and LEAST <= share <= MOST and len(rollout.completion_ids) in TOKENS
+        if rollout.replaced > 1
+        and LEAST <= share <= MOST
+        and task.score(examples[n], texts[n])[task.headline] == 1
     ][:keep]
     traces = skd.record_traces(
         pair,
@@ -61,14 +65,14 @@ def record(prompts: int = 64, keep: int = 3) -> None:
 
 
 def picture() -> None:
-    """The first recording's strip with the card of a refused token, light and dark."""
+    """Strips of two recordings with the card of a refused token, light and dark."""
     from playwright.sync_api import sync_playwright
 
     browser_path = shutil.which("chromium") or shutil.which("google-chrome")
-    trace = skd.read_traces(TRACES / f"{PAIR}-{TASK}.ndjson")[0]
+    traces = skd.read_traces(TRACES / f"{PAIR}-{TASK}.ndjson")[:2]
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        page_file = render_strip(trace).save(Path(folder) / "strip.html")
+        page_file = render_strip(traces).save(Path(folder) / "strip.html")
         browser = playwright.chromium.launch(
             executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"]
         )

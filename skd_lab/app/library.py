@@ -1,5 +1,6 @@
 """What the app can open: run folders on this machine, and recordings that came with the package."""
 
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +10,9 @@ from skd_lab.errors import UsageError
 from skd_lab.records import Trace, loads_traces
 from skd_lab.runs import Run, list_runs
 from skd_lab.views.page import visible
+
+_MARKER = re.compile(r"<\|\w*\|>")
+"""Turn markers of chat templates, which say nothing about a prompt."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class Opened:
         found = {}
         for n, traces in enumerate(by_row.values(), start=1):
             traces.sort(key=lambda trace: trace.header.get("step") or 0)
-            words = " ".join(visible(str(traces[0].header.get("prompt", ""))).split())
+            prompt = visible(str(traces[0].header.get("prompt", "")))
+            words = " ".join(_MARKER.sub(" ", prompt).split())
             found[f"{n}: {words[:80]}"] = traces
         return found
 

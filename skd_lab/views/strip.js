@@ -42,13 +42,15 @@ function section(trace, index) {
   box.append(el("h3", "name", name.filter(Boolean).join(" · ") || `Trace ${index + 1}`));
   const facts = [
     header.student && `student ${header.student}`, header.teacher && `teacher ${header.teacher}`,
-    finite(header.accept_top_k) && `accepts the teacher’s top K = ${header.accept_top_k}`,
-    finite(header.gamma) && `drafts of γ = ${header.gamma}`, header.finished === false && "cut at the length limit",
+    finite(header.accept_top_k) && `accepts the teacher’s top K\u00a0=\u00a0${header.accept_top_k}`,
+    finite(header.gamma) && `drafts of γ\u00a0=\u00a0${header.gamma}`, header.finished === false && "cut at the length limit",
   ];
   box.append(el("p", "facts", facts.filter(Boolean).join(" · ")));
   if (header.prompt) {
     const prompt = String(header.prompt);
-    const summary = el("summary", "", el("b", "", "Prompt"), paint(el("span"), [["text", " "], ...pieces(prompt.slice(0, 160))]));
+    /* one line without a chat template's markers; unfolded, the prompt is there as it was */
+    const start = prompt.replace(/<\|\w*\|>/g, " ").replace(/\s+/g, " ").slice(0, 160);
+    const summary = el("summary", "", el("b", "", "Prompt"), paint(el("span"), [["text", " "], ...pieces(start)]));
     box.append(el("details", "prompt", summary, paint(el("div"), pieces(prompt), true)));
   }
   const text = strip(trace, index, classes);
