@@ -97,7 +97,7 @@ def test_before_and_after_are_one_prompt():
         trace.header.update(row=1, step=step)
         traces.append(trace)
     shown = before_and_after(traces)
-    # nothing was refused on prompt 0, so the next one is shown
+    # less was refused at first on prompt 0, so the other one is shown
     assert [(trace.header["row"], trace.header["step"]) for trace in shown] == [(1, 0), (1, 8)]
     assert before_and_after(traces[:1]) == traces[:1]
     assert before_and_after([]) == []

@@ -174,7 +174,8 @@ def _name_lines(axes: Axes, ends: Sequence[tuple[str, int, float, float]]) -> No
     if not ends:
         return
     low, high = axes.get_ylim()
-    gap, at = 0.075 * (high - low), -math.inf
+    gap = 0.075 * (high - low)
+    at = low - gap / 2  # the lowest name stays clear of the axis
     for name, n, x, y in sorted(ends, key=lambda end: end[3]):
         at = max(y, at + gap)
         axes.annotate(

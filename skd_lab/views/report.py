@@ -54,7 +54,7 @@ def render_report(
 
 
 def before_and_after(traces: Sequence[Trace]) -> list[Trace]:
-    """One prompt's first and last recording; the first prompt in which something was refused.
+    """One prompt's first and last recording: the prompt with most refusals in its first.
 
     Returns:
         Two traces, or one where a prompt was recorded once, or none.
@@ -65,7 +65,7 @@ def before_and_after(traces: Sequence[Trace]) -> list[Trace]:
     if not by_row:
         return []
     prompts = [sorted(found, key=lambda t: t.header.get("step") or 0) for found in by_row.values()]
-    chosen = next((found for found in prompts if found[0].replaced), prompts[0])
+    chosen = max(prompts, key=lambda found: found[0].replaced)
     return chosen if len(chosen) == 1 else [chosen[0], chosen[-1]]
 
 
@@ -203,8 +203,9 @@ def _strips(traces: Sequence[Trace]) -> str:
     heading = "One prompt, before and after" if len(shown) > 1 else "One prompt, token by token"
     return (
         f'<section><h2>{heading}</h2><div class="pair">{strips}</div>'
-        '<p class="small">The prompt is a held-out one, and the random numbers are the same both '
-        "times: what changed is the student.</p></section>"
+        '<p class="small">Of the recorded held-out prompts, the one in which most was refused at '
+        "first. The random numbers are the same every time: what changes is the student.</p>"
+        "</section>"
     )
 
 
