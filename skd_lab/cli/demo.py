@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"setting": SETTING, "rows": finite, "report": str(report)}))
         return 0
     _print_table(table)
-    print(SETTING)
+    print(textwrap.fill(SETTING, 88))
     print(f"\nStudent  {args.run_dir / 'student'}  (a plain Hugging Face folder)")
     print(f"Report   {report}  (open it in a browser: token strips before and after, curves)")
     return 0
@@ -60,27 +61,28 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     first = rows[0]
-    table = Table(title=f"Held out: {first['n']} prompts, greedy; 95% intervals over prompts")
+    table = Table(title=f"{first['n']} held-out prompts, greedy; 95% intervals over prompts")
+    table.add_column("", no_wrap=True)
     for header in (
-        "",
         f"{first['metric'].replace('_', '-')}",
-        "KL on references",
-        "KL on own samples",
-        "replaced by the teacher\nstart \u2192 end",
-        "CPU seconds",
+        "KL on\nreferences",
+        "KL on own\nsamples",
+        "replaced\nstart \u2192 end",
+        "CPU\nseconds",
     ):
-        table.add_column(header, justify="left" if not header else "right")
+        table.add_column(header, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
             row["name"],
-            f"{row['value']:.1%} [{row['low']:.1%}, {row['high']:.1%}]",
+            f"{row['value']:.1%} [{100 * row['low']:.0f}\u2013{100 * row['high']:.0f}]",
             _number(row["kl_references"], ".3f"),
             _number(row["kl_samples"], ".3f"),
             _change(row),
             _number(row["cpu_seconds"], ".0f"),
         )
     Console().print(table)
-    print("KL(teacher || student) in nats per token; samples at temperature 1, the same uniforms.")
+    print("KL(teacher || student), nats per token; own samples at temperature 1, same uniforms.")
+    print("replaced: share of tokens the teacher refuses on these prompts, K as in training.")
 
 
 def _change(row: dict[str, Any]) -> str:
