@@ -50,7 +50,7 @@ class RunConfig:
     data_path: str | None = None
     """File or folder to read instead of the task's own source."""
     n_prompts: int | None = None
-    """Training prompts. All there are, if left out."""
+    """Training prompts. All there are, if left out (100 of the summaries with a bundled pair)."""
     max_prompt_tokens: int = 1024
     """Longest prompt, in tokens."""
     over_long: OVER_LONG = "drop"
@@ -230,12 +230,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "accept_top_k": 3,
         "gamma": 4,
         "max_new_tokens": 64,
-        "n_prompts": 100,
         "learning_rate": 1e-3,
-        "max_prompt_tokens": 1024,
     }
 }
 """Defaults that fit a bundled pair, where they differ from the paper's."""
+
+GENERATED_PROMPTS = {"summaries": 100}
+"""n_prompts for a bundled pair on a task without end; files and data sets are used whole."""
 
 
 def with_preset(values: Mapping[str, Any]) -> RunConfig:
@@ -247,7 +248,10 @@ def with_preset(values: Mapping[str, Any]) -> RunConfig:
     given = {key: value for key, value in values.items() if value is not None}
     if not any(key in given for key in ("pair", "student", "teacher")):
         given["pair"] = "tiny-qwen3"
-    preset = PRESETS.get(given.get("pair", ""), {})
+    preset = dict(PRESETS.get(given.get("pair", ""), {}))
+    task = given.get("task", RunConfig.task)
+    if preset and task in GENERATED_PROMPTS:
+        preset["n_prompts"] = GENERATED_PROMPTS[task]
     return RunConfig.from_dict({**preset, **given})
 
 
