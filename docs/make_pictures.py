@@ -22,7 +22,7 @@ LEAST, MOST = 0.05, 0.15
 """A recording is worth showing if this share of it was replaced, and its text came out right."""
 
 
-def record(prompts: int = 64, keep: int = 4) -> None:
+def record(prompts: int = 256, keep: int = 4) -> None:
     """Write a file of the first few completions worth showing, for the app to open with."""
     pair = skd.load_pair(PAIR)
     examples = skd.get_task(TASK).load("test", n=prompts)
