@@ -97,6 +97,7 @@ def run_demo(
                 "overwrite": True,
                 "save_every": steps,
                 "trace_every": max(1, steps // 4),
+                "trace_prompts": 8,
             }
         )
         for method in METHODS

@@ -103,9 +103,8 @@ class _Loop:
             self.optimizer,
             num_warmup_steps=config.warmup_steps,
             num_training_steps=config.steps,
+            scheduler_specific_kwargs={"last_epoch": self.done - 1},
         )
-        for _ in range(self.done):
-            self.schedule.step()
         self.module: nn.Module = self.accelerator.prepare(
             StudentLoss(
                 student,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import string
 import subprocess
 import sys
@@ -223,8 +224,11 @@ def test_a_config_file_that_is_none(text, message, tmp_path, capsys):
 
 
 def test_a_closed_pipe_is_no_error():
-    command = [sys.executable, "-m", "skd_lab", "train", "--help"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    # so little that it stays in the buffer until the end
+    command = [sys.executable, "-m", "skd_lab", "--version"]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=buffered, **pipes) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
         said = process.stderr.read().decode()

@@ -203,10 +203,24 @@ def test_loading_leaves_a_mode_as_found():
     assert student.training
 
 
-def test_gemma2_is_loaded_with_eager_attention(tmp_path):
-    write_model(tmp_path / "gemma", architecture="gemma2")
-    model = load_model(tmp_path / "gemma", device="cpu")
-    assert model.config._attn_implementation == "eager" and not model.training
+@pytest.mark.parametrize(
+    "architecture, has_sdpa, attention",
+    [
+        ("gemma2", False, "eager"),
+        ("gemma2", True, "eager"),  # releases that allow it leave the cap on attention out
+        ("gemma3", True, "sdpa"),
+        ("qwen3", False, "eager"),
+    ],
+)
+def test_attention_is_one_that_takes_masks_and_caps(
+    architecture, has_sdpa, attention, tmp_path, monkeypatch
+):
+    folder = write_model(tmp_path / "model", architecture=architecture)
+    line = type(load_model(folder, device="cpu")).__mro__
+    base = next(kind for kind in line if "_supports_sdpa" in vars(kind))
+    monkeypatch.setattr(base, "_supports_sdpa", has_sdpa)
+    model = load_model(folder, device="cpu")
+    assert model.config._attn_implementation == attention and not model.training
 
 
 def test_flash_attention_in_a_config_is_not_used(tmp_path):

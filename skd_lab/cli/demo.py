@@ -57,11 +57,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     first = rows[0]
-    table = Table(title=f"{first['n']} held-out prompts, greedy; 95% intervals over prompts")
+    title = f"{first['n']} held-out prompts, greedy; 95% intervals over prompts"
+    table = Table(title=title, box=box.SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     for header in (
         f"{first['metric'].replace('_', '-')}",
