@@ -54,8 +54,7 @@ def _from_pretrained(
     config = AutoConfig.from_pretrained(at, trust_remote_code=False)
     if getattr(config.get_text_config(), "attn_logit_softcapping", None):
         attention = "eager"  # sdpa leaves Gemma2's cap out, in some releases without a word
-    # flash attention takes no per-row masks, and one named in the file would win over the argument
-    config._attn_implementation = attention
+    # flash attention takes no per-row masks; without config= one named in the file would be taken
     with quiet_bars():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             at,
