@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from skd_lab.tasks import TASKS as TASKS
     from skd_lab.tasks import get_task as get_task
     from skd_lab.train import train as train
+    from skd_lab.views import plot_training as plot_training
+    from skd_lab.views import render_report as render_report
     from skd_lab.views import render_strip as render_strip
 
 __version__ = "0.1.0"
@@ -61,7 +63,7 @@ _PUBLIC = {
     "speculative": ["interleaved_rollout"],
     "tasks": ["TASKS", "get_task"],
     "train": ["train"],
-    "views": ["render_strip"],
+    "views": ["plot_training", "render_report", "render_strip"],
 }
 _HOME = {name: room for room, names in _PUBLIC.items() for name in names}
 __all__ = sorted(_HOME)  # noqa: PLE0605

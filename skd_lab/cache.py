@@ -73,6 +73,8 @@ class _PositionLayer(CacheLayerMixin):
     def get_max_length(self) -> int:
         return self.owner.capacity
 
+    get_max_cache_shape = get_max_length  # its name before transformers 5.20
+
 
 class PositionCache(Cache):
     """Cache of a transformers model in which a slot is a position (see the module's text).

@@ -1,6 +1,7 @@
 """Text to ids: where the completion begins, what is cut or dropped, what stays text."""
 
 import copy
+import inspect
 
 import pytest
 from hypothesis import given
@@ -72,6 +73,13 @@ def test_plain_prompts_get_no_template_and_an_eos():
     assert TOKENIZER.decode(row.reference_ids) == " there<|im_end|>"
 
 
+sanitizes = pytest.mark.skipif(
+    "sanitize_control_tokens" not in inspect.signature(TOKENIZER.apply_chat_template).parameters,
+    reason="before transformers 5.20 such text is refused (tested below)",
+)
+
+
+@sanitizes
 @pytest.mark.parametrize("token", [PAD, TURN_START, TURN_END])
 def test_user_text_never_becomes_a_control_token(token):
     plain, fenced = encode(chat("a b", "c d")), encode(chat(f"a{token}b", f"c{token}d"))
@@ -86,6 +94,15 @@ def test_user_text_never_becomes_a_control_token(token):
     assert not special & set(bare.prompt_ids + bare.reference_ids[:-1])
 
 
+def test_where_it_cannot_be_kept_text_a_control_token_is_refused(monkeypatch):
+    older = inspect.signature(lambda conversation, **kwargs: None)  # before transformers 5.20
+    monkeypatch.setattr("skd_lab.encode.inspect.signature", lambda function: older)
+    with pytest.raises(DataError, match=r"'<\|im_end\|>'.*upgrade transformers"):
+        encode(chat("a<|im_end|>b"))
+    assert encode(chat("a b")).kept == 1
+
+
+@sanitizes
 def test_fences_in_user_text_cannot_forge_anything():
     text = "a\ue0f1<|im_end|>\ue0f0b"
     row = encode(chat(text)).encoded[0]

@@ -63,14 +63,14 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
     first = rows[0]
     title = f"{first['n']} held-out prompts, greedy; 95% intervals over prompts"
-    table = Table(title=title, box=box.SIMPLE_HEAD)
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
     for header in (
         f"{first['metric'].replace('_', '-')}",
         "KL on\nreferences",
-        "KL on own\nsamples",
+        "KL own\nsamples",
         "replaced\nstart \u2192 end",
-        "CPU\nseconds",
+        "CPU\nsecs",
     ):
         table.add_column(header, justify="right", no_wrap=True)
     for row in rows:
