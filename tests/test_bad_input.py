@@ -371,3 +371,11 @@ def test_a_pair_that_is_already_there(tmp_path, refused):
     (tmp_path / "pair.json").write_text("{}")
     refused(["pretrain", "--out", str(tmp_path)], 2, str(tmp_path), "--overwrite")
     assert contents(tmp_path) == {"pair.json": b"{}"}
+
+
+def test_evaluate_says_when_a_short_file_holds_nothing_out(tmp_path, refused):
+    data = tmp_path / "two.jsonl"
+    data.write_text('{"prompt": "one", "completion": "a"}\n{"prompt": "two", "completion": "b"}\n')
+    words = ["evaluate", "--pair", "tiny-qwen3", "--task", "jsonl", "--data-path", str(data)]
+    refused(words, 2, "no prompts in its test split", "--split train")
+    assert main([*words, "--split", "train"]) == 0

@@ -57,6 +57,11 @@ def run(args: argparse.Namespace) -> int:
 
     task = get_task(config.task)
     examples = task.load(args.split, args.n, data_path=config.data_path)
+    if not examples:
+        raise UsageError(
+            f"Task {task.name} has no prompts in its {args.split} split here; a file with few "
+            "different prompts holds none out. Use --split train, or a longer file."
+        )
     pair = load_pair(
         config.pair,
         student=config.student,
@@ -70,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         max_prompt_tokens=config.max_prompt_tokens,
         over_long=config.over_long,
         max_completion_tokens=config.max_new_tokens,
+        eos_token_ids=pair.eos_token_ids,
         vocab_size=pair.vocab_size,
     )
     if not data.encoded:
