@@ -45,6 +45,9 @@ class Decoder:
         keep_hidden: also return the last hidden states.
     """
 
+    _cache: PositionCache
+    _last_position: Tensor
+
     def __init__(
         self,
         model: PreTrainedModel,
@@ -56,10 +59,7 @@ class Decoder:
     ) -> None:
         self.model, self.vocab_size, self.keep_hidden = model, vocab_size, keep_hidden
         self.device = model.device
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
-        self._last_position = lengths + max_new_tokens - 1  # nothing needs to be fed beyond
-        self._cache = PositionCache(model.config, int(lengths.max()) + max_new_tokens)
-        self._prefill([prompt[:-1] for prompt in prompts])
+        self._start(prompts, max_new_tokens)
 
     def feed(
         self, ids: Int[Tensor, "rows fed"], first_position: Int[Tensor, " rows"]
@@ -81,6 +81,13 @@ class Decoder:
         """Keep these rows only: the others have finished and leave."""
         self._cache.select_rows(rows)
         self._last_position = self._last_position[rows]
+
+    def _start(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
+        """Make the cache and read the prompts, all but their last tokens."""
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
+        self._last_position = lengths + max_new_tokens - 1  # nothing needs to be fed beyond
+        self._cache = PositionCache(self.model.config, int(lengths.max()) + max_new_tokens)
+        self._prefill([prompt[:-1] for prompt in prompts])
 
     def _prefill(self, prompts: Sequence[Sequence[int]]) -> None:
         longest = max(len(prompt) for prompt in prompts)
@@ -119,18 +126,8 @@ class RecurrentDecoder(Decoder):
     All rows take a step together, left-padded, in the framework's own cache.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        prompts: Sequence[Sequence[int]],
-        *,
-        max_new_tokens: int,
-        vocab_size: int | None = None,
-        keep_hidden: bool = False,
-    ) -> None:
-        self.model, self.vocab_size, self.keep_hidden = model, vocab_size, keep_hidden
-        self.device = model.device
-        self._states = RecurrentCache(model.config)
+    def _start(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
+        self._states = RecurrentCache(self.model.config)
         longest = max(len(prompt) for prompt in prompts)
         gaps = torch.tensor([longest - len(prompt) for prompt in prompts], device=self.device)
         self._mask = torch.arange(longest, device=self.device) >= gaps[:, None]

@@ -62,24 +62,10 @@ def prepare(
     watched = _load(task, "validation", watch, config) if watch else []
     _require_references(method, [example.reference for example in examples], task)
     if pair is None:
-        pair = load_pair(
-            config.pair,
-            student=config.student,
-            teacher=config.teacher,
-            dtype=config.dtype,
-            device=config.device,
-        )
+        pair = pair_for(config)
     _require_context(config, pair)
     if data is None:
-        data = encode_examples(
-            pair.tokenizer,
-            examples,
-            max_prompt_tokens=config.max_prompt_tokens,
-            over_long=config.over_long,
-            max_completion_tokens=config.max_new_tokens,
-            eos_token_ids=pair.eos_token_ids,
-            vocab_size=pair.vocab_size,
-        )
+        data = encode_for(pair, examples, config)
     if not data.encoded:
         raise UsageError(
             f"No training prompt is left: {data.dropped} of {data.total} are longer than "
@@ -94,7 +80,7 @@ def prepare(
         task=task,
         pair=pair,
         data=data,
-        watched=_encode_watched(pair, watched, config),
+        watched=encode_for(pair, watched, config).encoded,
         run_dir=run_dir,
     )
 
@@ -173,9 +159,19 @@ def _load(task: Task, split: str, n: int | None, config: RunConfig) -> list[Exam
     return task.load(split, n, seed=0, data_path=config.data_path)
 
 
-def _encode_watched(pair: Pair, examples: Sequence[Example], config: RunConfig) -> list[Encoded]:
-    if not examples:
-        return []
+def pair_for(config: RunConfig) -> Pair:
+    """The models a configuration names."""
+    return load_pair(
+        config.pair,
+        student=config.student,
+        teacher=config.teacher,
+        dtype=config.dtype,
+        device=config.device,
+    )
+
+
+def encode_for(pair: Pair, examples: Sequence[Example], config: RunConfig) -> EncodeReport:
+    """Examples as ids for this pair, within this run's limits."""
     return encode_examples(
         pair.tokenizer,
         examples,
@@ -184,7 +180,7 @@ def _encode_watched(pair: Pair, examples: Sequence[Example], config: RunConfig) 
         max_completion_tokens=config.max_new_tokens,
         eos_token_ids=pair.eos_token_ids,
         vocab_size=pair.vocab_size,
-    ).encoded
+    )
 
 
 def _require_references(method: Method, references: Sequence[str | None], task: Task) -> None:

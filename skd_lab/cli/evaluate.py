@@ -49,10 +49,9 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     config = config_from(args, _of_run(args.run_folder) if args.run_folder else None)
 
-    from skd_lab.encode import encode_examples
     from skd_lab.evaluate import evaluate
     from skd_lab.files import write_text_atomic
-    from skd_lab.models import load_pair
+    from skd_lab.prepare import encode_for, pair_for
     from skd_lab.tasks import get_task
 
     task = get_task(config.task)
@@ -62,22 +61,8 @@ def run(args: argparse.Namespace) -> int:
             f"Task {task.name} has no prompts in its {args.split} split here; a file with few "
             "different prompts holds none out. Use --split train, or a longer file."
         )
-    pair = load_pair(
-        config.pair,
-        student=config.student,
-        teacher=config.teacher,
-        dtype=config.dtype,
-        device=config.device,
-    )
-    data = encode_examples(
-        pair.tokenizer,
-        examples,
-        max_prompt_tokens=config.max_prompt_tokens,
-        over_long=config.over_long,
-        max_completion_tokens=config.max_new_tokens,
-        eos_token_ids=pair.eos_token_ids,
-        vocab_size=pair.vocab_size,
-    )
+    pair = pair_for(config)
+    data = encode_for(pair, examples, config)
     if not data.encoded:
         raise UsageError(
             f"No prompt is left: {data.dropped} of {data.total} are longer than "

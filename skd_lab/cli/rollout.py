@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--prompt is empty. Give it some text to complete.")
 
     from skd_lab.encode import encode_prompt
-    from skd_lab.models import load_pair
+    from skd_lab.prepare import pair_for
     from skd_lab.recording import record_traces
     from skd_lab.records import dumps_traces
     from skd_lab.sampling import SamplingPolicy, draw_uniforms
@@ -51,13 +51,7 @@ def run(args: argparse.Namespace) -> int:
         "teacher_policy": SamplingPolicy(**config.policy("teacher")),
         "uniforms": draw_uniforms(config.seed, len(args.prompt), config.max_new_tokens),
     }
-    pair = load_pair(
-        config.pair,
-        student=config.student,
-        teacher=config.teacher,
-        dtype=config.dtype,
-        device=config.device,
-    )
+    pair = pair_for(config)
     rollouts = interleaved_rollout(
         pair.student,
         pair.teacher,
