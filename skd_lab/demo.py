@@ -24,8 +24,8 @@ METHODS = ("supervised_kd", "on_policy_kd", "skd")
 
 SETTING = (
     "100 prompts with several valid answers each, equal updates for every method. This setting "
-    "was chosen because the methods separate here; with many prompts, or one right answer each, "
-    "they end level."
+    "was chosen because the methods separate here; in others they may end level, or in another "
+    "order."
 )
 """What every showing of the table has to say."""
 
