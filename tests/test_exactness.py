@@ -170,6 +170,9 @@ def test_ranks_sources_and_counts_agree(architecture, case):
             # a replacement ends its block: what was drafted behind it is discarded
             assert "teacher" not in [trace.source[i] for i in own[:-1]]
             assert not any(trace.discarded[i] for i in own[:-1])
+            # and nothing else ends one early: a refusal costs no second look at its position
+            last = block == blocks[-1]
+            assert last or trace.source[own[-1]] == "teacher" or len(own) == case["gamma"]
         text = rollout.completion_ids.tolist()
         assert not set(text[:-1]) & set(EOS)
         assert rollout.finished == (text[-1] in EOS)
