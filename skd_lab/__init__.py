@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from skd_lab.losses import forward_kl as forward_kl
     from skd_lab.losses import generalized_jsd as generalized_jsd
     from skd_lab.losses import reverse_kl as reverse_kl
+    from skd_lab.losses import skewed_forward_kl as skewed_forward_kl
+    from skd_lab.losses import skewed_reverse_kl as skewed_reverse_kl
+    from skd_lab.losses import total_variation as total_variation
     from skd_lab.methods import METHODS as METHODS
     from skd_lab.models import Pair as Pair
     from skd_lab.models import bundled_pairs as bundled_pairs
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
     from skd_lab.sampling import sample as sample
     from skd_lab.sampling import teacher_rank as teacher_rank
     from skd_lab.speculative import interleaved_rollout as interleaved_rollout
+    from skd_lab.speculative import speculative_rollout as speculative_rollout
+    from skd_lab.speculative import stream_rollout as stream_rollout
     from skd_lab.tasks import TASKS as TASKS
     from skd_lab.tasks import get_task as get_task
     from skd_lab.train import train as train
@@ -52,7 +57,14 @@ _PUBLIC = {
     "config": ["RunConfig", "with_preset"],
     "encode": ["encode_examples"],
     "evaluate": ["evaluate"],
-    "losses": ["forward_kl", "generalized_jsd", "reverse_kl"],
+    "losses": [
+        "forward_kl",
+        "generalized_jsd",
+        "reverse_kl",
+        "skewed_forward_kl",
+        "skewed_reverse_kl",
+        "total_variation",
+    ],
     "methods": ["METHODS"],
     "models": ["Pair", "bundled_pairs", "load_pair", "make_pair"],
     "recording": ["record_traces"],
@@ -60,7 +72,7 @@ _PUBLIC = {
     "rollout": ["reference_rollout", "student_rollout", "teacher_rollout"],
     "runs": ["Run", "list_runs"],
     "sampling": ["GREEDY", "SamplingPolicy", "draw_uniforms", "sample", "teacher_rank"],
-    "speculative": ["interleaved_rollout"],
+    "speculative": ["interleaved_rollout", "speculative_rollout", "stream_rollout"],
     "tasks": ["TASKS", "get_task"],
     "train": ["train"],
     "views": ["plot_training", "render_report", "render_strip"],

@@ -12,7 +12,7 @@ from skd_lab.decode import check_request, make_decoder, sampling_mode
 from skd_lab.errors import UsageError
 from skd_lab.ledger import Ledger
 from skd_lab.records import REFERENCE, Rollout, TokenTrace
-from skd_lab.sampling import SamplingPolicy, sample
+from skd_lab.sampling import SamplingPolicy, sample, token_log_probs
 
 
 def student_rollout(
@@ -198,11 +198,3 @@ def _alone(
                 going = ledger.leave([decoder])
             rollouts += ledger.rollouts()
     return rollouts
-
-
-def token_log_probs(
-    logits: Float[Tensor, "*shape vocab"], ids: Int[Tensor, "*shape"]
-) -> Float[Tensor, "*shape"]:
-    """log softmax(logits)[ids] at temperature 1, nats, in at least float32."""
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    return logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(dim=-1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from skd_lab.errors import SkdError, UsageError
@@ -109,9 +109,45 @@ def sample(
         best = logits.max(dim=-1, keepdim=True).values
         _refuse_non_finite(best)
         return (logits == best).to(torch.int8).argmax(dim=-1)  # first index: ties by lower id
-    # MPS has no float64; the draw is small, so it moves to the CPU and back
-    at_home = logits.cpu() if logits.device.type == "mps" else logits
-    cumulative = _probabilities(at_home, policy).cumsum(dim=-1)
+    return draw(warp(logits, policy), uniforms).to(logits.device)
+
+
+def warp(
+    logits: Float[Tensor, "*shape vocab"], policy: SamplingPolicy
+) -> Float[Tensor, "*shape vocab"]:
+    """The distribution a policy draws from: float64, not renormalised, 0 outside its reach.
+
+    On MPS, which has no float64, the result lies on the CPU.
+    """
+    logits = logits.cpu() if logits.device.type == "mps" else logits
+    if policy.greedy:
+        best = logits.max(dim=-1, keepdim=True).values
+        first = (logits == best).to(torch.int8).argmax(dim=-1)
+        return torch.nn.functional.one_hot(first, logits.shape[-1]).double()
+    probabilities = torch.softmax(logits.double() / policy.temperature, dim=-1)
+    if policy.top_k is None and policy.top_p is None:
+        return probabilities
+    ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
+    keep = torch.ones_like(ordered, dtype=torch.bool)
+    if policy.top_k is not None:
+        keep[..., policy.top_k :] = False
+        ordered = ordered * keep
+    if policy.top_p is not None:
+        before = ordered.cumsum(dim=-1) - ordered
+        # the token that crosses the threshold is inside: the set must reach top_p
+        keep &= before < policy.top_p * ordered.sum(dim=-1, keepdim=True)
+    return probabilities * torch.zeros_like(keep).scatter(-1, order, keep)
+
+
+def draw(
+    weights: Float[Tensor, "*shape vocab"], uniforms: Float[Tensor, "*shape"]
+) -> Int[Tensor, "*shape"]:
+    """One id per row by inverse CDF in id order, from weights that need not add up to 1.
+
+    Raises:
+        SkdError: if a row's weights are not finite.
+    """
+    cumulative = weights.cumsum(dim=-1)
     if cumulative.device.type != "cpu":
         # parallel scans may dip by an ulp between neighbours; restore monotony
         cumulative = cumulative.cummax(dim=-1).values
@@ -120,8 +156,7 @@ def sample(
     target = uniforms.to(cumulative).unsqueeze(-1) * total
     # u < 1, yet u * total may round up to total, and no id would lie above it
     target = torch.minimum(target, torch.nextafter(total, torch.zeros_like(total)))
-    drawn = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
-    return drawn.to(logits.device)
+    return torch.searchsorted(cumulative, target, right=True).squeeze(-1)
 
 
 def teacher_rank(
@@ -142,23 +177,23 @@ def teacher_rank(
     return ahead.sum(dim=-1) + 1
 
 
-def _probabilities(
-    logits: Float[Tensor, "*shape vocab"], policy: SamplingPolicy
-) -> Float[Tensor, "*shape vocab"]:
-    """Softmax in float64 with everything outside top_k and top_p set to 0 (not renormalised)."""
-    probabilities = torch.softmax(logits.double() / policy.temperature, dim=-1)
-    if policy.top_k is None and policy.top_p is None:
-        return probabilities
-    ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
-    keep = torch.ones_like(ordered, dtype=torch.bool)
-    if policy.top_k is not None:
-        keep[..., policy.top_k :] = False
-        ordered = ordered * keep
-    if policy.top_p is not None:
-        before = ordered.cumsum(dim=-1) - ordered
-        # the token that crosses the threshold is inside: the set must reach top_p
-        keep &= before < policy.top_p * ordered.sum(dim=-1, keepdim=True)
-    return probabilities * torch.zeros_like(keep).scatter(-1, order, keep)
+def top_k_mask(
+    logits: Float[Tensor, "*shape vocab"], k: Int[Tensor, "*shape"]
+) -> Bool[Tensor, "*shape vocab"]:
+    """Where an id ranks among the k most likely ones (as teacher_rank counts), k per row."""
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+    order = logits.sort(dim=-1, descending=True, stable=True).indices
+    inside = torch.arange(logits.shape[-1], device=logits.device) < k.unsqueeze(-1)
+    return torch.zeros_like(inside).scatter(-1, order, inside)
+
+
+def token_log_probs(
+    logits: Float[Tensor, "*shape vocab"], ids: Int[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """log softmax(logits)[ids] at temperature 1, nats, in at least float32."""
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    return logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(dim=-1)
 
 
 def _refuse_non_finite(values: Tensor) -> None:
