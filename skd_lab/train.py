@@ -26,6 +26,7 @@ from skd_lab.checkpoints import (
 from skd_lab.clock import PhaseClock
 from skd_lab.config import RunConfig
 from skd_lab.encode import EncodeReport
+from skd_lab.environment import add_session, describe_session
 from skd_lab.errors import NonFiniteLossError, UsageError
 from skd_lab.evaluate import evaluate
 from skd_lab.files import append_jsonl, read_jsonl, to_json, write_text_atomic
@@ -120,6 +121,9 @@ class _Loop:
     def run(self, progress: bool) -> RunResult:
         """All remaining updates, then the student."""
         config, main = self.config, self.accelerator.is_main_process
+        if main:
+            session = describe_session(self.done, self.pair.student.device)
+            add_session(self.run_dir, session, resumed=config.resume)
         if self.done == 0:
             self._observe()
         with tqdm(
