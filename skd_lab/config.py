@@ -14,11 +14,14 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from skd_lab.errors import UsageError
+from skd_lab.schedules import top_k_at
 
 REDUCTION = Literal["mean_over_tokens", "mean_over_sequences"]
 OVER_LONG = Literal["drop", "cut_left", "error"]
 SCHEDULE = Literal["cosine", "linear", "constant", "constant_with_warmup"]
 PRECISION = Literal["no", "bf16", "fp16"]
+REPLACEMENT = Literal["teacher_sample", "teacher_argmax", "student_in_top_k"]
+VARIANT = Literal["paper", "released"]
 DTYPE = Literal["float32", "bfloat16", "float16", "float64"]
 
 
@@ -50,7 +53,7 @@ class RunConfig:
     data_path: str | None = None
     """File or folder to read instead of the task's own source."""
     n_prompts: int | None = None
-    """Training prompts. All there are, if left out (100 of the summaries with a bundled pair)."""
+    """Training prompts. All if left out (of a generated task, with a bundled pair, 100 or 200)."""
     max_prompt_tokens: int = 1024
     """Longest prompt, in tokens."""
     over_long: OVER_LONG = "drop"
@@ -61,14 +64,23 @@ class RunConfig:
     """Who writes the completions, and what is minimised on them."""
     objective: str | None = None
     """Objective; the method's own if left out."""
-    beta: float = 0.5
-    """The teacher's weight in generalized_jsd, inside (0, 1)."""
+    beta: float | None = None
+    """The teacher's weight in generalized_jsd, inside (0, 1); 0.5 if left out."""
+    skew: float | None = None
+    """The weight mixed into skewed_forward_kl and skewed_reverse_kl; 0.1 if left out."""
+    on_policy_fraction: float | None = None
+    """Share of prompts not answered by the reference, in gkd and mixed_skd; 0.5 if left out."""
     loss_temperature: float = 1.0
     """Divides both models' logits in the loss."""
     reduction: REDUCTION = "mean_over_tokens"
     """Average over the window's tokens, or the paper's mean of per-sequence means (Eq. 1)."""
-    accept_top_k: int = 25
-    """K of Algorithm 1: a proposal stands if the teacher ranks it in its top K."""
+    accept_top_k: int | str = 25
+    """K of Algorithm 1: a proposal stands if the teacher ranks it in its top K. Or a line over the
+    run or over each completion, such as updates:1..25 or tokens:25..1."""
+    replacement: REPLACEMENT = "teacher_sample"
+    """What a refused proposal becomes."""
+    variant: VARIANT = "paper"
+    """Algorithm 1 as printed, or the published code's way of deciding, for study."""
     gamma: int = 5
     """Draft block size in tokens. Changes cost, not text."""
     max_new_tokens: int = 128
@@ -150,12 +162,23 @@ class RunConfig:
                 f"must be above 0 (for the most likely token use {flag(f'{role}_greedy')})",
             )
             _require(self, f"{role}_top_p", lambda v: 0 < v <= 1, "must be in (0, 1]")
+        _require(self, "on_policy_fraction", lambda v: 0 <= v <= 1, "must be in [0, 1]")
+        try:
+            self.top_k_at(0)
+        except UsageError as error:
+            raise UsageError(str(error).replace("accept_top_k", flag("accept_top_k"))) from None
         for name, choices in _choices().items():
             _require(self, name, choices.__contains__, f"must be one of {', '.join(choices)}")
         if self.warmup_steps >= self.steps:
             raise UsageError(
                 f"{flag('warmup_steps')} is {self.warmup_steps}, but there are {self.steps} steps: "
                 "the learning rate would never come down. Use a smaller number."
+            )
+        own = [f"student_{key}" for key in POLICY if self._differs(f"student_{key}")]
+        if self.variant == "released" and own:
+            raise UsageError(
+                f"{flag(own[0])} is given, but the released code samples the student with the "
+                "teacher's settings. Leave it out, or use --variant paper."
             )
         if self.resume and self.overwrite:
             raise UsageError("--resume goes on with a run and --overwrite deletes it: give one.")
@@ -200,16 +223,21 @@ class RunConfig:
 
     def policy(self, role: Literal["student", "teacher"]) -> dict[str, Any]:
         """The role's sampling settings, as SamplingPolicy takes them."""
-        return {
-            key: getattr(self, f"{role}_{key}")
-            for key in ("temperature", "top_k", "top_p", "greedy")
-        }
+        return {key: getattr(self, f"{role}_{key}") for key in POLICY}
 
+    def top_k_at(self, done: int) -> int | tuple[int, ...]:
+        """K after so many updates; one a position for a line over tokens."""
+        return top_k_at(self.accept_top_k, done / max(self.steps - 1, 1), self.max_new_tokens)
+
+    def _differs(self, name: str) -> bool:
+        return getattr(self, name) != type(self).__dataclass_fields__[name].default
+
+
+POLICY = ("temperature", "top_k", "top_p", "greedy")
 
 _POSITIVE_INTEGERS = (
     "n_prompts",
     "max_prompt_tokens",
-    "accept_top_k",
     "gamma",
     "max_new_tokens",
     "student_top_k",
@@ -224,18 +252,15 @@ _POSITIVE_INTEGERS = (
     "trace_every",
 )
 
+# 25 of 512 ids is already on-policy-like; rates are for models of this size
+_TINY = {"accept_top_k": 3, "gamma": 4, "learning_rate": 1e-3}
 PRESETS: dict[str, dict[str, Any]] = {
-    # 25 of 512 ids is already on-policy-like; rates are for models of this size
-    "tiny-qwen3": {
-        "accept_top_k": 3,
-        "gamma": 4,
-        "max_new_tokens": 64,
-        "learning_rate": 1e-3,
-    }
+    "tiny-qwen3": {**_TINY, "max_new_tokens": 64},
+    "tiny-qwen3-arithmetic": {**_TINY, "max_new_tokens": 48, "task": "arithmetic"},
 }
 """Defaults that fit a bundled pair, where they differ from the paper's."""
 
-GENERATED_PROMPTS = {"summaries": 100}
+GENERATED_PROMPTS = {"summaries": 100, "arithmetic": 200}
 """n_prompts for a bundled pair on a task without end; files and data sets are used whole."""
 
 
@@ -249,7 +274,7 @@ def with_preset(values: Mapping[str, Any]) -> RunConfig:
     if not any(key in given for key in ("pair", "student", "teacher")):
         given["pair"] = "tiny-qwen3"
     preset = dict(PRESETS.get(given.get("pair", ""), {}))
-    task = given.get("task", RunConfig.task)
+    task = given.get("task", preset.get("task", RunConfig.task))
     if preset and task in GENERATED_PROMPTS:
         preset["n_prompts"] = GENERATED_PROMPTS[task]
     return RunConfig.from_dict({**preset, **given})
@@ -277,12 +302,13 @@ def _types() -> dict[str, tuple[tuple[type, ...], str]]:
         bool: ((bool,), "true or false"),
     }
     hints = typing.get_type_hints(RunConfig)
-    return {
+    found = {
         name: kinds[kind]
         for name, hint in hints.items()
         for kind in (hint, *typing.get_args(hint))
         if kind in kinds
     }
+    return found | {"accept_top_k": ((int, str), "a whole number or a line such as tokens:25..1")}
 
 
 def _one_of(kinds: tuple[type, ...]) -> Callable[[Any], bool]:

@@ -20,8 +20,9 @@ from skd_lab.encode import encode_examples
 from skd_lab.errors import RunExistsError, UsageError
 from skd_lab.evaluate import evaluate_generator
 from skd_lab.files import disk_errors, replace_folder, write_json_atomic, write_text_atomic
-from skd_lab.models import load_pair, make_pair
-from skd_lab.recipes import RECIPES, TASK, Recipe, make_model, make_tokenizer, stand_in
+from skd_lab.loading import load_tokenizer
+from skd_lab.models import BUNDLED, load_pair, make_pair
+from skd_lab.recipes import BASE, RECIPES, Recipe, make_model, make_tokenizer, stand_in, task_of
 from skd_lab.records import EvalReport
 from skd_lab.tasks import get_task
 from skd_lab.tokenizer import CONTEXT
@@ -71,8 +72,12 @@ def pretrain(
     if overwrite:
         shutil.rmtree(runs, ignore_errors=True)
     recipes = recipes or RECIPES[name]
-    say("tokenizer: training")
-    tokenizer = make_tokenizer()
+    if name == BASE:
+        say("tokenizer: training")
+        tokenizer = make_tokenizer()
+    else:
+        say(f"tokenizer: of {BASE}")
+        tokenizer = load_tokenizer(BUNDLED / BASE / "student")
     models, cpu_seconds = {}, {}
     for role in ("teacher", "student"):
         recipe = recipes[role]
@@ -86,7 +91,7 @@ def pretrain(
         for role, model in models.items():
             _save(model, tokenizer, temporary / role)
         say(f"evaluating both on {held_out} held-out prompts")
-        reports = _score(temporary, held_out)
+        reports = _score(temporary, name, held_out)
         _describe(temporary, name, recipes, models, cpu_seconds, reports)
         temporary.chmod(0o755)
         replace_folder(temporary, out)
@@ -104,18 +109,19 @@ def _train(
     progress: bool,
 ) -> float:
     """Fine-tune a model in place; returns the CPU seconds of its updates."""
+    task = get_task(task_of(name))
     data = encode_examples(
         tokenizer,
-        get_task(TASK).load("train", recipe.prompts, seed=recipe.data_seed),
+        task.load("train", recipe.prompts, seed=recipe.data_seed),
         max_prompt_tokens=CONTEXT // 2,
         over_long="error",
     )
     config = RunConfig(
         pair=name,
-        task=TASK,
+        task=task.name,
         method="sft",
         n_prompts=recipe.prompts,
-        max_new_tokens=get_task(TASK).max_new_tokens,
+        max_new_tokens=task.max_new_tokens,
         steps=recipe.steps,
         batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate,
@@ -140,10 +146,10 @@ def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pa
     tokenizer.save_pretrained(folder)
 
 
-def _score(folder: Path, held_out: int) -> dict[str, EvalReport]:
+def _score(folder: Path, name: str, held_out: int) -> dict[str, EvalReport]:
     """Greedy scores of the models as saved, on the first prompts of the test split."""
     pair = load_pair(student=folder / "student", teacher=folder / "teacher", device="cpu")
-    task = get_task(TASK)
+    task = get_task(task_of(name))
     encoded = encode_examples(
         pair.tokenizer,
         task.load("test", held_out),
@@ -179,7 +185,7 @@ def _describe(
             "name": name,
             "student": "student",
             "teacher": "teacher",
-            "task": TASK,
+            "task": task_of(name),
             "held_out": {
                 role: {"n": report.n, "metrics": report.metrics} for role, report in reports.items()
             },

@@ -13,11 +13,12 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from skd_lab.config import PRECISION
+from skd_lab.config import PRECISION, PRESETS, RunConfig
 from skd_lab.tasks import get_task
 from skd_lab.tokenizer import CONTEXT, EVERYDAY_TEXT, train_tokenizer
 
-TASK = "summaries"
+BASE = "tiny-qwen3"
+"""The pair whose tokenizer the others share."""
 VOCAB_SIZE = 1024
 FRESH_DATA = 1
 """Seed of the teacher's and the tokenizer's examples; a user's own run takes seed 0."""
@@ -76,14 +77,46 @@ RECIPES: Mapping[str, Mapping[str, Recipe]] = MappingProxyType(
                 warmup_steps=20,
                 seed=1,
             ),
-        }
+        },
+        "tiny-qwen3-arithmetic": {
+            "teacher": Recipe(
+                hidden_size=192,
+                layers=4,
+                intermediate_size=576,
+                head_dim=48,
+                data_seed=FRESH_DATA,
+                prompts=32_000,
+                steps=2000,
+                learning_rate=2e-3,
+                warmup_steps=100,
+                mixed_precision="bf16",
+                attention="eager",
+            ),
+            "student": Recipe(
+                hidden_size=96,
+                layers=2,
+                intermediate_size=192,
+                head_dim=24,
+                data_seed=0,
+                prompts=500,
+                steps=2000,
+                learning_rate=2e-3,
+                warmup_steps=20,
+                seed=1,
+            ),
+        },
     }
 )
 
 
+def task_of(pair: str) -> str:
+    """The task a bundled pair is made for."""
+    return str(PRESETS[pair].get("task", RunConfig.task))
+
+
 def make_tokenizer() -> PreTrainedTokenizerBase:
-    """The tokenizer of every bundled pair: the tasks' text, with the words of tasks to come."""
-    examples = get_task(TASK).load("train", 4000, seed=FRESH_DATA)
+    """The tokenizer of every bundled pair: BASE's text, with the words of the other tasks."""
+    examples = get_task(task_of(BASE)).load("train", 4000, seed=FRESH_DATA)
     chats = [
         f"user\n{(e.messages or [])[0]['content']}\nassistant\n{e.reference}" for e in examples
     ]

@@ -121,7 +121,11 @@ def _add_flag(group: Any, name: str, hint: Any, text: str, default: Any) -> None
 
 def _help(name: str, text: str, default: Any) -> str:
     notes = [] if default in (None, False) else [f"default {default}"]
-    notes += [f"{preset[name]} for {pair}" for pair, preset in PRESETS.items() if name in preset]
+    pairs: dict[Any, list[str]] = {}
+    for pair, preset in PRESETS.items():
+        if name in preset:
+            pairs.setdefault(preset[name], []).append(pair)
+    notes += [f"{value} for {' and '.join(names)}" for value, names in pairs.items()]
     return text.replace("%", "%%") + (f" ({'; '.join(notes)})" if notes else "")
 
 

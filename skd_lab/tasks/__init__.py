@@ -1,9 +1,10 @@
 """Tasks: where prompts and references come from, and how a completion is scored."""
 
+from skd_lab.tasks.arithmetic import Arithmetic
 from skd_lab.tasks.base import Example, Task
 from skd_lab.tasks.gsm8k import Gsm8k
 from skd_lab.tasks.jsonl import Jsonl
 from skd_lab.tasks.summaries import Summaries
 from skd_lab.tasks.table import TASKS, get_task
 
-__all__ = ["TASKS", "Example", "Gsm8k", "Jsonl", "Summaries", "Task", "get_task"]
+__all__ = ["TASKS", "Arithmetic", "Example", "Gsm8k", "Jsonl", "Summaries", "Task", "get_task"]

@@ -11,15 +11,13 @@ student that only ever sees references sees one wording a prompt, the teacher kn
 `summary_facts` decides whether a summary states every fact, and nothing else.
 """
 
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from skd_lab.errors import UsageError
 from skd_lab.metrics import rouge_l
-from skd_lab.tasks.base import Example, Task
+from skd_lab.tasks.base import Example
+from skd_lab.tasks.generated import Generated, pick, split_by_hash
 from skd_lab.tasks.summary_facts import KINDS, POOLS, facts_exact
 
 INSTRUCTION = "Summarize the dialogue.\n"
@@ -68,36 +66,32 @@ class Problem:
     @property
     def split(self) -> str:
         """The one split this problem can appear in, by a hash of its facts (80:10:10)."""
-        key = "|".join([self.kind, *(f"{slot}={self.facts[slot]}" for slot in sorted(self.facts))])
-        bucket = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % 10
-        return {0: "test", 1: "validation"}.get(bucket, "train")
+        facts = [f"{slot}={self.facts[slot]}" for slot in sorted(self.facts)]
+        return split_by_hash("|".join([self.kind, *facts]))
 
-
-def _pick(rng: np.random.Generator, values: tuple[str, ...]) -> str:
-    return values[int(rng.random() * len(values))]
-
-
-def _pick_other(rng: np.random.Generator, values: tuple[str, ...], *taken: str) -> str:
-    return _pick(rng, tuple(value for value in values if value not in taken))
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Equal for dialogues with the same facts, in whatever words."""
+        return (self.kind, *self.facts.values())
 
 
 def draw_problem(rng: np.random.Generator) -> Problem:
     """One problem of any split; slots of the same pool (people, things) never share a value."""
-    kind = _pick(rng, tuple(KINDS))
+    kind = pick(rng, tuple(KINDS))
     facts: dict[str, str] = {}
     for slot, pool in KINDS[kind].slots.items():
         taken = [facts[other] for other in facts if KINDS[kind].slots[other] == pool]
-        facts[slot] = _pick_other(rng, POOLS[pool], *taken)
+        facts[slot] = pick(rng, tuple(value for value in POOLS[pool] if value not in taken))
     return Problem(kind, facts)
 
 
 def draw_dialogue(rng: np.random.Generator, problem: Problem) -> str:
     """A dialogue of 2-4 turns that ends in the problem's facts."""
     words = dict(problem.facts)
-    words["Agree"] = _pick(rng, AGREEMENTS)
+    words["Agree"] = pick(rng, AGREEMENTS)
     if "place" in words:
         words["Place"] = words["place"][0].upper() + words["place"][1:]
-    lines = _pick(rng, DIALOGUES[problem.kind]).format(**words).split("\n")
+    lines = pick(rng, DIALOGUES[problem.kind]).format(**words).split("\n")
     # Indented, so that a name is the same token at the start of a line and inside one.
     return "\n".join(f" {line}" for line in lines)
 
@@ -107,58 +101,25 @@ def valid_summaries(problem: Problem) -> list[str]:
     return [wording.format(**problem.facts) for wording in WORDINGS[problem.kind]]
 
 
-class Summaries(Task):
+class Summaries(Generated[Problem]):
     """Dialogue summarisation with facts that can be checked; generated, seeded, offline."""
 
     name = "summaries"
     description = "Summarise a short generated dialogue in one or two sentences."
     headline = "facts_exact"
     max_new_tokens = 48
-    default_n = 1000
-    _patience = 1000  # draws in a row that give nothing new
 
-    def load(
-        self,
-        split: str,
-        n: int | None = None,
-        seed: int = 0,
-        data_path: str | Path | None = None,
-    ) -> list[Example]:
-        """Other examples for every seed; splits share no problem, whatever the seeds.
+    def draw(self, rng: np.random.Generator) -> Problem:
+        return draw_problem(rng)
 
-        Within one call no problem comes twice.
-        """
-        self.check_request(split, n)
-        if data_path is not None:
-            raise UsageError(
-                f"task summaries makes its own examples and reads no file, got data_path "
-                f"{str(data_path)!r}. Leave it out, or use task jsonl for a file of your own."
-            )
-        # Philox: counter-based, so the stream is the same on every machine.
-        entropy = np.random.SeedSequence([seed, self.splits.index(split)])
-        rng = np.random.Generator(np.random.Philox(entropy))
-        examples: dict[tuple[str, ...], Example] = {}
-        missed = 0
-        while len(examples) < (n or self.default_n):
-            problem = draw_problem(rng)
-            key = (problem.kind, *problem.facts.values())
-            if problem.split != split or key in examples:
-                missed += 1
-                if missed == self._patience:
-                    raise UsageError(
-                        f"split {split} of task summaries has about {len(examples)} different "
-                        f"problems, got a request for {n}. Ask for fewer."
-                    )
-                continue
-            missed = 0
-            dialogue = draw_dialogue(rng, problem)
-            examples[key] = Example(
-                id=f"summaries-{split}-{seed}-{len(examples)}",
-                messages=[{"role": "user", "content": INSTRUCTION + dialogue}],
-                reference=_pick(rng, tuple(valid_summaries(problem))),
-                meta={"kind": problem.kind, "facts": problem.facts},
-            )
-        return list(examples.values())
+    def put_into_words(self, rng: np.random.Generator, problem: Problem, id: str) -> Example:
+        dialogue = draw_dialogue(rng, problem)
+        return Example(
+            id=id,
+            messages=[{"role": "user", "content": INSTRUCTION + dialogue}],
+            reference=pick(rng, tuple(valid_summaries(problem))),
+            meta={"kind": problem.kind, "facts": problem.facts},
+        )
 
     def score(self, example: Example, completion_text: str) -> dict[str, float]:
         """`facts_exact` (1 if every fact is right and nothing else is said) and `rouge_l`."""

@@ -1,12 +1,13 @@
 """The tasks by name. A new task is one file beside this one and one row here."""
 
 from skd_lab.errors import UsageError
+from skd_lab.tasks.arithmetic import Arithmetic
 from skd_lab.tasks.base import Task
 from skd_lab.tasks.gsm8k import Gsm8k
 from skd_lab.tasks.jsonl import Jsonl
 from skd_lab.tasks.summaries import Summaries
 
-TASKS: dict[str, Task] = {task.name: task for task in (Summaries(), Gsm8k(), Jsonl())}
+TASKS: dict[str, Task] = {task.name: task for task in (Summaries(), Arithmetic(), Gsm8k(), Jsonl())}
 
 
 def get_task(name: str) -> Task:
