@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skd_lab.config import RunConfig as RunConfig
-    from skd_lab.config import with_preset as with_preset
     from skd_lab.encode import encode_examples as encode_examples
     from skd_lab.evaluate import evaluate as evaluate
     from skd_lab.losses import forward_kl as forward_kl
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from skd_lab.models import bundled_pairs as bundled_pairs
     from skd_lab.models import load_pair as load_pair
     from skd_lab.models import make_pair as make_pair
+    from skd_lab.presets import with_preset as with_preset
     from skd_lab.recording import record_traces as record_traces
     from skd_lab.records import EvalReport as EvalReport
     from skd_lab.records import Rollout as Rollout
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "config": ["RunConfig", "with_preset"],
+    "config": ["RunConfig"],
     "encode": ["encode_examples"],
     "evaluate": ["evaluate"],
     "losses": [
@@ -67,6 +67,7 @@ _PUBLIC = {
     ],
     "methods": ["METHODS"],
     "models": ["Pair", "bundled_pairs", "load_pair", "make_pair"],
+    "presets": ["with_preset"],
     "recording": ["record_traces"],
     "records": ["EvalReport", "Rollout", "StepRecord", "Trace", "read_traces", "write_traces"],
     "rollout": ["reference_rollout", "student_rollout", "teacher_rollout"],

@@ -252,33 +252,6 @@ _POSITIVE_INTEGERS = (
     "trace_every",
 )
 
-# 25 of 512 ids is already on-policy-like; rates are for models of this size
-_TINY = {"accept_top_k": 3, "gamma": 4, "learning_rate": 1e-3}
-PRESETS: dict[str, dict[str, Any]] = {
-    "tiny-qwen3": {**_TINY, "max_new_tokens": 64},
-    "tiny-qwen3-arithmetic": {**_TINY, "max_new_tokens": 48, "task": "arithmetic"},
-}
-"""Defaults that fit a bundled pair, where they differ from the paper's."""
-
-GENERATED_PROMPTS = {"summaries": 100, "arithmetic": 200}
-"""n_prompts for a bundled pair on a task without end; files and data sets are used whole."""
-
-
-def with_preset(values: Mapping[str, Any]) -> RunConfig:
-    """A RunConfig in which the bundled pair's preset fills what was not given.
-
-    Args:
-        values: what the user gave; None counts as not given.
-    """
-    given = {key: value for key, value in values.items() if value is not None}
-    if not any(key in given for key in ("pair", "student", "teacher")):
-        given["pair"] = "tiny-qwen3"
-    preset = dict(PRESETS.get(given.get("pair", ""), {}))
-    task = given.get("task", preset.get("task", RunConfig.task))
-    if preset and task in GENERATED_PROMPTS:
-        preset["n_prompts"] = GENERATED_PROMPTS[task]
-    return RunConfig.from_dict({**preset, **given})
-
 
 def flag(name: str) -> str:
     """The command line's spelling of a field."""

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skd_lab.config import RunConfig, with_preset
+from skd_lab.config import RunConfig
 from skd_lab.encode import Encoded, encode_examples
 from skd_lab.evaluate import evaluate, evaluate_generator
 from skd_lab.files import append_jsonl, write_json_atomic
 from skd_lab.models import Pair, load_pair
+from skd_lab.presets import with_preset
 from skd_lab.records import EvalReport
 from skd_lab.tasks import Task, get_task
 from skd_lab.train import train
@@ -153,7 +154,7 @@ class _Judge:
             self.task,
             self.held_out,
             max_new_tokens=self.config.max_new_tokens,
-            accept_top_k=self.config.accept_top_k,
+            accept_top_k=self.config.top_k_at(self.config.steps),
             gamma=self.config.gamma,
             seed=self.config.seed,
             batch_size=100,

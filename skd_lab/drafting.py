@@ -4,6 +4,7 @@ What stands is a rule's business (acceptance.py); who is where in its completion
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -69,7 +70,7 @@ class DraftAndVerify:
         self.clock = clock or PhaseClock()
         self.block = 0
         self.ledger = Ledger(prompt_ids, max_new_tokens, eos_token_ids, first_row, student.device)
-        sizes = {"max_new_tokens": max_new_tokens, "vocab_size": vocab_size}
+        sizes: dict[str, Any] = {"max_new_tokens": max_new_tokens, "vocab_size": vocab_size}
         with sampling_mode(*self.models):
             with self.clock.phase("draft"):
                 self.student: Decoder = make_decoder(student, prompt_ids, **sizes)
@@ -219,13 +220,13 @@ class DraftAndVerify:
             thrown = proposals[index, kept : int(drafted[index])].tolist()
             ledger.discarded[row][int(ledger.length[row]) + kept - 1] = thrown
 
-    def _places(self, steps: int | Int[Tensor, " width"]) -> Int[Tensor, "rows *width"]:
+    def _places(self, steps: int | Int[Tensor, " width"]) -> Int[Tensor, "rows ..."]:
         """Positions in the completion, some steps ahead of each active row's end."""
         length = self.ledger.length[self.ledger.active]
         ahead = length + steps if isinstance(steps, int) else length[:, None] + steps
         return ahead.clamp(max=self.ledger.limit - 1)  # surplus behind the limit is never kept
 
-    def _uniforms(self, places: Int[Tensor, "rows *width"]) -> Float[Tensor, "2 rows *width"]:
+    def _uniforms(self, places: Int[Tensor, "rows ..."]) -> Float[Tensor, "2 rows ..."]:
         """Both numbers of each active row's places."""
         rows = self.ledger.active.view(-1, *[1] * (places.dim() - 1))
         return self.uniforms[:, rows, places]

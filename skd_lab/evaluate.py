@@ -40,7 +40,7 @@ def evaluate(
     *,
     student: PreTrainedModel | None = None,
     max_new_tokens: int,
-    accept_top_k: int,
+    accept_top_k: int | Sequence[int],
     gamma: int = 5,
     seed: int = 0,
     batch_size: int = 64,
@@ -58,7 +58,7 @@ def evaluate(
         encoded: held-out prompts; a reference may be missing.
         student: the model to evaluate; the pair's own if None.
         max_new_tokens: length limit of every completion.
-        accept_top_k: K of the interleaved rollout.
+        accept_top_k: K of the interleaved rollout, or one a position.
         gamma: its block size; changes cost, not the report.
         seed: keys the uniforms and the bootstrap.
         batch_size: rows at once; changes cost, not the report.

@@ -4,57 +4,13 @@ A method is a row of data; train.py has one loop for all of them. Names are chec
 any model is loaded.
 """
 
-import functools
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from torch import Tensor
-from transformers import PreTrainedModel
-
-from skd_lab.clock import PhaseClock
 from skd_lab.errors import UsageError
-from skd_lab.losses import forward_kl, generalized_jsd, reverse_kl
+from skd_lab.objectives import DIVERGENCES, get_objective
 from skd_lab.records import Rollout
-from skd_lab.rollout import reference_rollout, student_rollout
-from skd_lab.sampling import SamplingPolicy
-from skd_lab.speculative import interleaved_rollout
-
-Divergence = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Objective:
-    """What is averaged over completion tokens: a divergence, or the tokens' own likelihood."""
-
-    name: str
-    divergence: Divergence | None
-    """(student log-probs, teacher log-probs) -> nats; None for token_nll, which asks no teacher."""
-
-
-_DIVERGENCES: dict[str, Callable[[float], Divergence]] = {
-    "forward_kl": lambda beta: forward_kl,
-    "reverse_kl": lambda beta: reverse_kl,
-    "generalized_jsd": lambda beta: functools.partial(generalized_jsd, beta=beta),
-}
-OBJECTIVES: tuple[str, ...] = (*_DIVERGENCES, "token_nll")
-"""Names for --objective."""
-
-
-def get_objective(name: str, beta: float = 0.5) -> Objective:
-    """The objective of that name; beta is generalized_jsd's weight of the teacher.
-
-    Raises:
-        UsageError: for an unknown name, or a beta outside (0, 1) with generalized_jsd.
-    """
-    if name not in OBJECTIVES:
-        raise UsageError(f"Unknown objective '{name}'. Choose one of: {', '.join(OBJECTIVES)}.")
-    if name == "token_nll":
-        return Objective(name=name, divergence=None)
-    if name == "generalized_jsd" and not 0 < beta < 1:
-        raise UsageError(
-            f"beta must be in (0, 1), got {beta}. Use forward_kl or reverse_kl for the end points."
-        )
-    return Objective(name=name, divergence=_DIVERGENCES[name](beta))
+from skd_lab.sources import SOURCES, RolloutRequest, write_completions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +18,15 @@ class Method:
     """One row of the table."""
 
     name: str
-    completions: str
-    """Who writes the text trained on: a key of SOURCES."""
+    completions: tuple[str, ...]
+    """Who writes the text trained on: one key of SOURCES, or two that take turns."""
+    turns: Literal["", "per_prompt", "halves"] = ""
+    """How two sources take turns: a throw of the dice for every prompt, or the first source in the
+    first half of the run's updates and the second one after it."""
+    second_share: float | None = None
+    """Per prompt: how often the second source writes, if --on-policy-fraction does not say."""
+    share_is_free: bool = False
+    """Whether --on-policy-fraction may say."""
     objectives: tuple[str, ...]
     """What --objective may be; the first is the default."""
     source: str
@@ -74,7 +37,7 @@ class Method:
     @property
     def needs_reference(self) -> bool:
         """Whether every prompt needs the data set's own answer."""
-        return self.completions == "reference"
+        return "reference" in self.completions
 
     def objective_name(self, asked: str | None) -> str:
         """The asked objective, or the default.
@@ -91,8 +54,36 @@ class Method:
             )
         return asked
 
+    def share(self, asked: float | None) -> float:
+        """The asked on-policy fraction, or the method's own.
 
-_ANY_DIVERGENCE = tuple(_DIVERGENCES)
+        Raises:
+            UsageError: if the method has none to be asked for.
+        """
+        if asked is not None and not self.share_is_free:
+            free = [method.name for method in METHODS.values() if method.share_is_free]
+            fixed = f"always {self.second_share}" if self.second_share is not None else "not mixed"
+            raise UsageError(
+                f"--on-policy-fraction is {asked}, but the completions of method '{self.name}' are "
+                f"{fixed}. Leave it out, or choose {' or '.join(free)}."
+            )
+        return asked if asked is not None else self.second_share or 0.0
+
+    def write(self, request: RolloutRequest, share: float = 0.0) -> list[Rollout]:
+        """The completions of a window's prompts, in their order.
+
+        Args:
+            request: prompts, models, limits, numbers.
+            share: how often the second source writes, where turns are taken per prompt.
+        """
+        first, last = self.completions[0], self.completions[-1]
+        if self.turns == "per_prompt":
+            chosen = [last if number < share else first for number in request.mixing]
+        else:
+            late = self.turns == "halves" and request.progress >= 0.5
+            chosen = [last if late else first] * len(request.rows)
+        return write_completions(chosen, request)
+
 
 METHODS: dict[str, Method] = {}
 """Methods by name."""
@@ -102,14 +93,21 @@ def register(method: Method) -> Method:
     """Add a row to the table.
 
     Raises:
-        UsageError: if the name is taken, or the row names an unknown source or objective.
+        UsageError: if the name is taken, the row names an unknown source or objective, or two
+            sources without saying how they take turns.
     """
     if method.name in METHODS:
         raise UsageError(f"There is already a method '{method.name}'. Choose another name.")
-    if method.completions not in SOURCES:
+    for source in method.completions:
+        if source not in SOURCES:
+            raise UsageError(
+                f"Method '{method.name}' takes completions from '{source}'. "
+                f"Choose one of: {', '.join(SOURCES)}."
+            )
+    if len(method.completions) != (2 if method.turns else 1):
         raise UsageError(
-            f"Method '{method.name}' takes completions from '{method.completions}'. "
-            f"Choose one of: {', '.join(SOURCES)}."
+            f"Method '{method.name}' has {len(method.completions)} sources and turns "
+            f"{method.turns!r}: one source takes no turns, two take turns 'per_prompt' or 'halves'."
         )
     for objective in method.objectives:
         get_objective(objective)
@@ -128,109 +126,85 @@ def get_method(name: str) -> Method:
     return METHODS[name]
 
 
-@dataclass(frozen=True, kw_only=True)
-class RolloutRequest:
-    """Everything a source may need to write one window's completions."""
-
-    student: PreTrainedModel
-    teacher: PreTrainedModel | None
-    prompt_ids: Sequence[Sequence[int]]
-    reference_ids: Sequence[Sequence[int] | None]
-    accept_top_k: int
-    gamma: int
-    max_new_tokens: int
-    eos_token_ids: Sequence[int]
-    student_policy: SamplingPolicy
-    teacher_policy: SamplingPolicy
-    uniforms: Tensor
-    vocab_size: int | None
-    keep_teacher_hidden: bool
-    clock: PhaseClock
-    first_row: int
-
-
-def _references(request: RolloutRequest) -> list[Rollout]:
-    references = [ids for ids in request.reference_ids if ids is not None]
-    return reference_rollout(
-        request.prompt_ids, references, request.eos_token_ids, first_row=request.first_row
-    )
-
-
-def _by_student(request: RolloutRequest) -> list[Rollout]:
-    return student_rollout(
-        request.student,
-        request.prompt_ids,
-        max_new_tokens=request.max_new_tokens,
-        policy=request.student_policy,
-        uniforms=request.uniforms[0],
-        eos_token_ids=request.eos_token_ids,
-        vocab_size=request.vocab_size,
-        clock=request.clock,
-        first_row=request.first_row,
-    )
-
-
-def _interleaved(request: RolloutRequest) -> list[Rollout]:
-    assert request.teacher is not None
-    return interleaved_rollout(
-        request.student,
-        request.teacher,
-        request.prompt_ids,
-        accept_top_k=request.accept_top_k,
-        gamma=request.gamma,
-        max_new_tokens=request.max_new_tokens,
-        eos_token_ids=request.eos_token_ids,
-        student_policy=request.student_policy,
-        teacher_policy=request.teacher_policy,
-        uniforms=request.uniforms,
-        vocab_size=request.vocab_size,
-        keep_teacher_hidden=request.keep_teacher_hidden,
-        clock=request.clock,
-        first_row=request.first_row,
-    )
-
-
-SOURCES: dict[str, Callable[[RolloutRequest], list[Rollout]]] = {
-    "reference": _references,
-    "student": _by_student,
-    "interleaved": _interleaved,
-}
-"""Who can write completions."""
-
-
-register(
+for _method in (
     Method(
         name="sft",
-        completions="reference",
+        completions=("reference",),
         objectives=("token_nll",),
         source="-",
         summary="Learn the reference answers by heart: cross-entropy, no teacher.",
-    )
-)
-register(
+    ),
+    Method(
+        name="seq_kd",
+        completions=("teacher",),
+        objectives=("token_nll",),
+        source="Kim and Rush 2016",
+        summary="Learn the teacher's own samples by heart; drawn anew for every visit of a prompt.",
+    ),
     Method(
         name="supervised_kd",
-        completions="reference",
+        completions=("reference",),
         objectives=("forward_kl",),
         source="Hinton et al. 2015, Sanh et al. 2020",
         summary="Match the teacher's distributions on the reference answers.",
-    )
-)
-register(
+    ),
+    Method(
+        name="teacher_kd",
+        completions=("teacher",),
+        objectives=("forward_kl",),
+        source="the K -> 0 end of SKD",
+        summary="Match the teacher's distributions on the teacher's own samples.",
+    ),
     Method(
         name="on_policy_kd",
-        completions="student",
-        objectives=_ANY_DIVERGENCE,
+        completions=("student",),
+        objectives=DIVERGENCES,
         source="Agarwal et al. 2024",
         summary="Match the teacher's distributions on the student's own samples.",
-    )
-)
-register(
+    ),
+    Method(
+        name="imit_kd",
+        completions=("reference", "student"),
+        turns="per_prompt",
+        second_share=0.5,
+        objectives=("forward_kl",),
+        source="Lin et al. 2020",
+        summary="Reference or student's sample, half and half by prompt.",
+    ),
+    Method(
+        name="gkd",
+        completions=("reference", "student"),
+        turns="per_prompt",
+        second_share=0.5,
+        share_is_free=True,
+        objectives=("generalized_jsd", "forward_kl", "reverse_kl"),
+        source="Agarwal et al. 2024",
+        summary="Reference or student's sample by prompt, generalized Jensen-Shannon divergence.",
+    ),
+    Method(
+        name="two_stage",
+        completions=("reference", "student"),
+        turns="halves",
+        objectives=("forward_kl",),
+        source="Xu et al. 2025, section 5.5",
+        summary="Supervised KD in the first half of the updates, on-policy KD in the second.",
+    ),
     Method(
         name="skd",
-        completions="interleaved",
-        objectives=_ANY_DIVERGENCE,
+        completions=("interleaved",),
+        objectives=DIVERGENCES,
         source="Xu et al. 2025, Algorithm 1",
         summary="The student proposes each token, the teacher keeps or replaces it.",
-    )
-)
+    ),
+    Method(
+        name="mixed_skd",
+        completions=("reference", "interleaved"),
+        turns="per_prompt",
+        second_share=0.5,
+        share_is_free=True,
+        objectives=DIVERGENCES,
+        source="the released code of Xu et al. 2025",
+        summary="Reference or interleaved text by prompt.",
+    ),
+):
+    register(_method)

@@ -16,8 +16,9 @@ from skd_lab.config import RunConfig, flag
 from skd_lab.encode import Encoded, EncodeReport, encode_examples
 from skd_lab.errors import RunExistsError, SkdError, UsageError
 from skd_lab.files import disk_errors, write_json_atomic
-from skd_lab.methods import Method, Objective, get_method, get_objective
+from skd_lab.methods import METHODS, Method, get_method
 from skd_lab.models import Pair, load_pair
+from skd_lab.objectives import Objective, get_objective
 from skd_lab.tasks import Example, Task, get_task
 
 # fields that may differ when a run is resumed: they say where and how, not what is computed
@@ -30,6 +31,8 @@ class Prepared:
 
     config: RunConfig
     method: Method
+    share: float
+    """How often the second of a method's two sources writes, where they take turns by prompt."""
     objective: Objective
     task: Task
     pair: Pair
@@ -54,7 +57,10 @@ def prepare(
         UsageError: for anything that cannot be, before the models are loaded where possible.
     """
     method = get_method(config.method)
-    objective = get_objective(method.objective_name(config.objective), config.beta)
+    objective = get_objective(
+        method.objective_name(config.objective), beta=config.beta, skew=config.skew
+    )
+    share = method.share(config.on_policy_fraction)
     task = get_task(config.task)
     run_dir = _check_run_dir(config)
     examples = [] if data is not None else _load(task, "train", config.n_prompts, config)
@@ -76,6 +82,7 @@ def prepare(
     return Prepared(
         config=config,
         method=method,
+        share=share,
         objective=objective,
         task=task,
         pair=pair,
@@ -186,10 +193,11 @@ def encode_for(pair: Pair, examples: Sequence[Example], config: RunConfig) -> En
 def _require_references(method: Method, references: Sequence[str | None], task: Task) -> None:
     missing = sum(reference is None for reference in references)
     if method.needs_reference and missing:
+        sampled = [row.name for row in METHODS.values() if not row.needs_reference]
         raise UsageError(
             f"Method '{method.name}' trains on reference answers, but {missing} of "
             f"{len(references)} prompts of task '{task.name}' have none. Choose a method whose "
-            "text is sampled (on_policy_kd, skd), or add the references."
+            f"text is sampled ({', '.join(sampled)}), or add the references."
         )
 
 

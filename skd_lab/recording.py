@@ -4,13 +4,14 @@ One teacher-forced forward of each model over the finished text. Sampling never 
 made on request, for the few rollouts somebody will look at.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from skd_lab.acceptance import Block, TopKRule
 from skd_lab.batch import collate, completion_hidden
 from skd_lab.config import RunConfig
 from skd_lab.decode import sampling_mode
@@ -19,7 +20,7 @@ from skd_lab.losses import forward_kl
 from skd_lab.models import Pair
 from skd_lab.projection import Projection
 from skd_lab.records import TEACHER, Rollout, Trace
-from skd_lab.sampling import SamplingPolicy, draw_uniforms, sample
+from skd_lab.sampling import SamplingPolicy, draw_uniforms
 from skd_lab.speculative import interleaved_rollout
 
 TOP = 20
@@ -42,8 +43,10 @@ def record_prompts(
         run: name of the run, for the header.
     """
     asked: dict[str, Any] = {
-        "accept_top_k": config.accept_top_k,
+        "accept_top_k": config.top_k_at(step),
         "gamma": config.gamma,
+        "replacement": config.replacement,
+        "variant": config.variant,
         "student_policy": SamplingPolicy(**config.policy("student")),
         "teacher_policy": SamplingPolicy(**config.policy("teacher")),
     }
@@ -77,10 +80,12 @@ def record_traces(
     rollouts: Sequence[Rollout],
     *,
     uniforms: Tensor,
-    accept_top_k: int,
+    accept_top_k: int | Sequence[int],
     gamma: int,
     student_policy: SamplingPolicy,
     teacher_policy: SamplingPolicy,
+    replacement: str = "teacher_sample",
+    variant: str = "paper",
     seed: int,
     student: PreTrainedModel | None = None,
     method: str = "skd",
@@ -93,17 +98,25 @@ def record_traces(
         pair: tokenizer, teacher, names.
         rollouts: of interleaved_rollout, in the order of the uniforms' rows.
         uniforms: [2, rows, tokens], the numbers the rollouts were drawn with.
-        accept_top_k, gamma, student_policy, teacher_policy, seed: as the rollouts were asked for;
-            they go into the header.
+        accept_top_k, gamma, student_policy, teacher_policy, replacement, variant, seed: as the
+            rollouts were asked for; they go into the header.
         student: who proposed; the pair's own if None.
         method, run, step: for the header.
 
     Returns:
         One trace a rollout. Probabilities are of the raw models at temperature 1; teacher_draw is
-        the teacher's draw under its policy at every position, kept or not: that is what makes
-        re-deciding at another K possible without a model.
+        what a refused proposal would become at every position, refused or not: that is what makes
+        re-deciding at another K possible without a model (variant "paper", and a replacement by
+        the teacher).
     """
     student = pair.student if student is None else student
+    rule = TopKRule(
+        accept_top_k,
+        student_policy=student_policy,
+        teacher_policy=teacher_policy,
+        replacement=replacement,
+        variant=variant,
+    )
     traces = []
     with sampling_mode(student, pair.teacher):
         for row, rollout in enumerate(rollouts):
@@ -117,12 +130,13 @@ def record_traces(
                 "completion": pair.tokenizer.decode(
                     rollout.completion_ids, skip_special_tokens=True
                 ),
-                "accept_top_k": accept_top_k,
+                "accept_top_k": rule.top_k[0] if len(set(rule.top_k)) == 1 else rule.top_k,
                 "gamma": gamma,
                 "policies": {
-                    "student": vars(student_policy),
+                    "student": vars(rule.proposal_policy),
                     "teacher": vars(teacher_policy),
-                    "replacement": "teacher_sample",
+                    "replacement": replacement,
+                    "variant": variant,
                 },
                 "student": pair.names["student"],
                 "teacher": pair.names["teacher"],
@@ -132,7 +146,7 @@ def record_traces(
                 "method": method,
                 "finished": rollout.finished,
             }
-            seen = _look(pair, student, rollout, uniforms[:, row], teacher_policy)
+            seen = _look(pair, student, rollout, uniforms[:, row], rule)
             traces.append(Trace(header=header, tokens=_tokens(pair, rollout, seen)))
     return traces
 
@@ -142,17 +156,16 @@ def _look(
     student: PreTrainedModel,
     rollout: Rollout,
     uniforms: Tensor,
-    teacher_policy: SamplingPolicy,
+    rule: TopKRule,
 ) -> dict[str, Any]:
     """Both models' distributions at every completion token, reduced to what a record holds."""
     batch = collate([rollout], pair.pad_token_id).to(student.device)
-    log_probs = {}
-    for role, model in (("student", student), ("teacher", pair.teacher)):
-        logits = Projection.of(model, pair.vocab_size).logits(completion_hidden(model, batch))
-        log_probs[role] = logits.log_softmax(dim=-1)
-        if role == "teacher":
-            own = uniforms[1, : len(rollout.completion_ids)].to(logits.device)
-            draws = sample(logits, teacher_policy, own).cpu()
+    logits = {
+        role: Projection.of(model, pair.vocab_size).logits(completion_hidden(model, batch))
+        for role, model in (("student", student), ("teacher", pair.teacher))
+    }
+    log_probs = {role: values.log_softmax(dim=-1) for role, values in logits.items()}
+    draws = rule.replacement(_as_block(rollout, uniforms, logits))[0].cpu()
     # the draw that was used is the one on record, should this forward round differently
     replaced = torch.tensor([source == TEACHER for source in rollout.trace.source])
     draws = torch.where(replaced, rollout.completion_ids, draws)
@@ -170,6 +183,18 @@ def _look(
         "entropy": {role: values.tolist() for role, values in entropy.items()},
         "uniforms": uniforms.tolist(),
     }
+
+
+def _as_block(rollout: Rollout, uniforms: Tensor, logits: Mapping[str, Tensor]) -> Block:
+    """A finished text as one block, so that its rule can be asked about every position."""
+    length, device = len(rollout.completion_ids), logits["teacher"].device
+    return Block(
+        proposals=rollout.trace.proposed_id[None].to(device),
+        student_logits=logits["student"][None],
+        teacher_logits=logits["teacher"][None],
+        places=torch.arange(length, device=device)[None],
+        uniforms=uniforms[:, None, :length].to(device),
+    )
 
 
 def _tokens(pair: Pair, rollout: Rollout, seen: dict[str, Any]) -> list[dict[str, Any]]:

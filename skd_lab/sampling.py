@@ -87,6 +87,19 @@ def draw_uniforms(
     return torch.from_numpy(uniforms)
 
 
+def mixing_uniforms(seed: int, rows: int, first_row: int = 0) -> list[float]:
+    """One number in [0, 1) a global row: which of two sources writes it (see methods.py)."""
+    # key 3: the uniforms of the two roles have 0 and 1, the order of prompts has 2
+    key = np.array([seed, 3], dtype=np.uint64)
+    counters = np.arange(first_row, first_row + rows, dtype=np.uint64)
+    return [
+        np.random.Generator(
+            np.random.Philox(key=key, counter=np.array([0, row, 0, 0], dtype=np.uint64))
+        ).random()
+        for row in counters
+    ]
+
+
 def sample(
     logits: Float[Tensor, "*shape vocab"],
     policy: SamplingPolicy,

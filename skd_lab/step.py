@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -14,7 +15,7 @@ from skd_lab.clock import PhaseClock
 from skd_lab.decode import sampling_mode
 from skd_lab.errors import NonFiniteLossError
 from skd_lab.losses import token_weights
-from skd_lab.methods import Objective
+from skd_lab.objectives import Objective
 from skd_lab.projection import Projection, chunked_divergence, chunked_nll
 from skd_lab.records import Rollout
 
@@ -81,12 +82,21 @@ class WindowStats:
     """Completion tokens of the window, all processes."""
 
 
-def score_with_teacher(teacher: PreTrainedModel, batch: Batch) -> Batch:
-    """Fill in the teacher's hidden states by one forward, unless the rollout kept them."""
-    if batch.teacher_hidden is None:
+def teacher_states(
+    teacher: PreTrainedModel, rollouts: Sequence[Rollout], pad_id: int
+) -> Float[Tensor, "tokens hidden"]:
+    """The teacher's last hidden states behind every completion token, row after row.
+
+    Rollouts that the teacher judged or wrote bring theirs along; the others take one forward.
+    """
+    states = [rollout.teacher_hidden for rollout in rollouts]
+    lacking = [rollout for rollout in rollouts if rollout.teacher_hidden is None]
+    if lacking:
         with sampling_mode(teacher):
-            batch.teacher_hidden = completion_hidden(teacher, batch)
-    return batch
+            batch = collate(lacking, pad_id).to(teacher.device)
+            seen = iter(completion_hidden(teacher, batch).split(batch.lengths.tolist()))
+        states = [next(seen) if own is None else own for own in states]
+    return torch.cat([own for own in states if own is not None])
 
 
 def accumulate_gradients(
@@ -127,11 +137,12 @@ def accumulate_gradients(
     sums = torch.zeros(3, dtype=torch.float64)
     starts = range(0, len(rollouts), microbatch_size)
     for start in starts:
-        batch = collate(rollouts[start : start + microbatch_size], pad_id).to(device)
+        part = rollouts[start : start + microbatch_size]
+        batch = collate(part, pad_id).to(device)
         weights = token_weights(reduction, batch.lengths, tokens, sequences)
         if teacher is not None:
             with clock.phase("score"), accelerator.autocast():
-                score_with_teacher(teacher, batch)
+                batch.teacher_hidden = teacher_states(teacher, part, pad_id).to(device)
         last = start == starts[-1]
         sync = contextlib.nullcontext() if last else accelerator.no_sync(module)
         with clock.phase("update"), sync:

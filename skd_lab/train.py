@@ -30,13 +30,13 @@ from skd_lab.environment import add_session, describe_session
 from skd_lab.errors import NonFiniteLossError, UsageError
 from skd_lab.evaluate import evaluate
 from skd_lab.files import append_jsonl, read_jsonl, to_json, write_text_atomic
-from skd_lab.methods import SOURCES, RolloutRequest
 from skd_lab.metrics import acceptance_rate, replacement_rate
 from skd_lab.models import Pair, load_model
 from skd_lab.prepare import Prepared, prepare, prompt_order
 from skd_lab.recording import record_prompts
 from skd_lab.records import Rollout, StepRecord, write_traces
-from skd_lab.sampling import SamplingPolicy, draw_uniforms
+from skd_lab.sampling import SamplingPolicy, draw_uniforms, mixing_uniforms
+from skd_lab.sources import RolloutRequest
 from skd_lab.step import StudentLoss, WindowStats, accumulate_gradients, parameter_groups
 
 
@@ -208,8 +208,13 @@ class _Loop:
             teacher=pair.teacher,
             prompt_ids=[row.prompt_ids for row in chosen],
             reference_ids=[row.reference_ids for row in chosen],
-            accept_top_k=config.accept_top_k,
+            rows=range(first, first + share),
+            mixing=mixing_uniforms(config.seed, share, first_row=first),
+            progress=self.done / config.steps,
+            accept_top_k=config.top_k_at(self.done),
             gamma=config.gamma,
+            replacement=config.replacement,
+            variant=config.variant,
             max_new_tokens=config.max_new_tokens,
             eos_token_ids=pair.eos_token_ids,
             student_policy=SamplingPolicy(**config.policy("student")),
@@ -218,10 +223,9 @@ class _Loop:
             vocab_size=pair.vocab_size,
             keep_teacher_hidden=self.scorer is not None,
             clock=self.clock,
-            first_row=first,
         )
         with self.accelerator.autocast():
-            return SOURCES[self.prepared.method.completions](request)
+            return self.prepared.method.write(request, self.prepared.share)
 
     def _observe(self) -> None:
         """Record the watched prompts and evaluate, when their turn has come."""
@@ -239,7 +243,7 @@ class _Loop:
                 self.prepared.task,
                 watched[: config.eval_prompts],
                 max_new_tokens=config.max_new_tokens,
-                accept_top_k=config.accept_top_k,
+                accept_top_k=config.top_k_at(done),
                 gamma=config.gamma,
                 seed=config.seed,
                 name=f"step {done}",

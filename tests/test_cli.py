@@ -87,7 +87,7 @@ def test_every_field_is_a_flag_in_a_group(capsys):
     for title in GROUPS:
         assert f"\n{title}:\n" in said
     flat = " ".join(said.split())
-    assert "in its top K. (default 25; 3 for tiny-qwen3 and tiny-qwen3-arithmetic)" in flat
+    assert "tokens:25..1. (default 25; 3 for tiny-qwen3 and tiny-qwen3-arithmetic)" in flat
     assert "student proposes its most likely token." in flat
 
 

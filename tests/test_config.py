@@ -6,14 +6,15 @@ import json
 import pytest
 
 from skd_lab.cli.flags import field_help
-from skd_lab.config import PRESETS, RunConfig, flag, with_preset
+from skd_lab.config import RunConfig, flag
 from skd_lab.errors import UsageError
+from skd_lab.presets import PRESETS, with_preset
 
 PAIR = {"pair": "tiny-qwen3"}
 
 
 @pytest.mark.parametrize(
-    "name", ["accept_top_k", "gamma", "max_new_tokens", "steps", "batch_size", "microbatch_size"]
+    "name", ["gamma", "max_new_tokens", "steps", "batch_size", "microbatch_size"]
 )
 def test_counts_below_one_are_refused(name):
     with pytest.raises(UsageError, match=f"{flag(name)} must be at least 1, got 0"):

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         task,
         data.encoded,
         max_new_tokens=config.max_new_tokens,
-        accept_top_k=config.accept_top_k,
+        accept_top_k=config.top_k_at(config.steps),
         gamma=config.gamma,
         seed=config.seed,
         batch_size=args.eval_batch_size,

@@ -12,8 +12,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
-from skd_lab.config import PRESETS, RunConfig, flag, with_preset
+from skd_lab.config import RunConfig, flag
 from skd_lab.errors import DataError
+from skd_lab.presets import PRESETS, with_preset
 
 GROUPS = {
     "models": "pair",
@@ -27,6 +28,8 @@ GROUPS = {
 MODEL_FLAGS = ("pair", "student", "teacher", "dtype", "device")
 SAMPLING_FLAGS = (
     "accept_top_k",
+    "replacement",
+    "variant",
     "gamma",
     "max_new_tokens",
     *(
@@ -115,7 +118,7 @@ def _add_flag(group: Any, name: str, hint: Any, text: str, default: Any) -> None
     elif typing.get_origin(hint) is Literal:
         settings["choices"] = typing.get_args(hint)
     else:
-        settings["type"], settings["metavar"] = _TYPES[kinds[0]]
+        settings["type"], settings["metavar"] = _TYPES[tuple(kinds)]
     group.add_argument(flag(name), **settings)
 
 
@@ -145,8 +148,14 @@ def number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"needs a number, got {text!r}") from None
 
 
-_TYPES: dict[type, tuple[Any, str]] = {
-    int: (whole_number, "N"),
-    float: (number, "X"),
-    str: (str, "TEXT"),
+def number_or_line(text: str) -> int | str:
+    """An int, or the text of a schedule, which the configuration checks."""
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+_TYPES: dict[tuple[type, ...], tuple[Any, str]] = {
+    (int,): (whole_number, "N"),
+    (float,): (number, "X"),
+    (str,): (str, "TEXT"),
+    (int, str): (number_or_line, "N|LINE"),
 }

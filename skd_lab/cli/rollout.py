@@ -45,10 +45,12 @@ def run(args: argparse.Namespace) -> int:
     from skd_lab.speculative import interleaved_rollout
 
     asked: dict[str, Any] = {
-        "accept_top_k": config.accept_top_k,
+        "accept_top_k": config.top_k_at(0),
         "gamma": config.gamma,
         "student_policy": SamplingPolicy(**config.policy("student")),
         "teacher_policy": SamplingPolicy(**config.policy("teacher")),
+        "replacement": config.replacement,
+        "variant": config.variant,
         "uniforms": draw_uniforms(config.seed, len(args.prompt), config.max_new_tokens),
     }
     pair = pair_for(config)
