@@ -6,7 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from skd_lab.errors import UsageError
+from skd_lab.app.models import PairChoice
+from skd_lab.errors import SkdError, UsageError
 from skd_lab.records import Trace, loads_traces
 from skd_lab.runs import Run, list_runs
 from skd_lab.views.page import visible
@@ -76,6 +77,32 @@ class Library:
             )
         raise UsageError(f"There is no run named {name!r} any more. Choose another.")
 
+    def pairs(self, checkpoints: bool = False) -> dict[str, PairChoice]:
+        """Pairs by name: those of the package, then the students that runs have trained.
+
+        Args:
+            checkpoints: also every checkpoint of a run.
+        """
+        found = [PairChoice(path.parent.name, path.parent.name) for path in _bundled_pairs()]
+        for name, path in self._runs().items():
+            try:
+                config = Run(path).config
+            except SkdError:
+                continue  # its damage is said where the run is opened
+            pair, teacher = (config.get(key) for key in ("pair", "teacher"))
+            if pair is None and teacher is None:
+                continue
+            students = {f"student after {name}": path / "student"}
+            if checkpoints:
+                steps = sorted((path / "checkpoints").glob("step-*/student"))
+                students |= {f"{name} at step {int(s.parent.name[5:])}": s for s in steps}
+            found += [
+                PairChoice(key, pair, student=str(student), teacher=teacher)
+                for key, student in students.items()
+                if student.is_dir()
+            ]
+        return {choice.name: choice for choice in found}
+
     def _runs(self) -> dict[str, Path]:
         runs = [Run(self.run)] if self.run else []
         return {run.name: run.path for run in [*list_runs(self.runs_dir), *runs]}
@@ -90,3 +117,8 @@ class Library:
             for name, item in found
             if name.endswith(".ndjson")
         }
+
+
+def _bundled_pairs() -> list[Path]:
+    # models.bundled_pairs says the same, but importing it would load transformers with the page
+    return sorted(Path(str(files("skd_lab"))).glob("bundled/*/pair.json"))

@@ -1,0 +1,166 @@
+"""The controls of one text to be written: prompt, models, K, and how tokens are drawn."""
+
+from typing import Any
+
+import gradio as gr
+
+from skd_lab.app.asks import MAX_NEW_TOKENS, MAX_PROMPT_CHARACTERS, Ask, policy, whole
+from skd_lab.app.frame import PLUMBING, Frame
+from skd_lab.app.models import PairChoice
+from skd_lab.errors import UsageError
+from skd_lab.tasks import get_task
+
+OWN = "my own pair"
+
+
+def example_prompts(n: int = 12) -> list[str]:
+    """Prompts that the bundled pair was made for, and never trained on."""
+    examples = get_task("summaries").load("test", n)
+    return [example.messages[-1]["content"] for example in examples if example.messages]
+
+
+class PairForm:
+    """A dropdown of pairs, with two boxes for one's own.
+
+    Args:
+        frame: of the app.
+        label: of the dropdown.
+    """
+
+    def __init__(self, frame: Frame, label: str = "Models", checkpoints: bool = False) -> None:
+        self._frame, self._checkpoints = frame, checkpoints
+        names = self._names()
+        self.pair = gr.Dropdown(names, value=names[0], label=label, interactive=True)
+        with gr.Group(visible=False) as boxes:
+            self.student = gr.Textbox(label="Student: folder or Hub id", max_lines=1)
+            self.teacher = gr.Textbox(label="Teacher: folder or Hub id", max_lines=1)
+        self.inputs = [self.pair, self.student, self.teacher]
+        self.pair.input(lambda name: gr.update(visible=name == OWN), self.pair, boxes, **PLUMBING)
+        frame.app.load(lambda: gr.update(choices=self._names()), None, self.pair, **PLUMBING)
+
+    def _names(self) -> list[str]:
+        own = [OWN] if self._frame.own_models else []
+        return [*self._frame.library.pairs(self._checkpoints), *own]
+
+    def read(self, name: Any, student: Any, teacher: Any) -> PairChoice:
+        """The chosen pair; see pair_choice."""
+        return pair_choice(self._frame, name, student, teacher)
+
+
+def pair_choice(frame: Frame, name: Any, student: Any = "", teacher: Any = "") -> PairChoice:
+    """The pair of this name, or one's own where a student and a teacher are named.
+
+    Raises:
+        UsageError: for an unknown name, half a pair, or own models where they are not allowed.
+    """
+    if name == OWN:
+        if not frame.own_models:
+            raise UsageError("This app loads no models of visitors. Choose one of its pairs.")
+        student, teacher = (str(at or "").strip() for at in (student, teacher))
+        if not (student and teacher):
+            raise UsageError(
+                "A pair is a student and a teacher: name both, each by a folder or a Hub id."
+            )
+        return PairChoice(f"{student} with {teacher}", student=student, teacher=teacher)
+    pairs = frame.library.pairs(checkpoints=True)
+    if name not in pairs:
+        raise UsageError(f"There is no pair {name!r}. Choose one of: {', '.join(pairs)}.")
+    return pairs[name]
+
+
+class AskForm:
+    """Everything one text needs; `inputs` in the order that `read` takes their values.
+
+    Args:
+        frame: of the app.
+        ask_k: whether there is one K (Compare asks for several).
+    """
+
+    def __init__(self, frame: Frame, ask_k: bool = True) -> None:
+        examples = example_prompts()
+        with gr.Row():
+            with gr.Column(scale=3, min_width=300):
+                self.prompt = gr.Textbox(
+                    examples[0],
+                    label="Prompt",
+                    lines=5,
+                    max_lines=12,
+                    max_length=MAX_PROMPT_CHARACTERS,
+                )
+                another = gr.Button("Another example prompt", size="sm")
+            with gr.Column(scale=2, min_width=280):
+                self.models = PairForm(frame)
+                with gr.Row():
+                    self.k = gr.Number(
+                        3,
+                        label="K",
+                        info="keep what is in the teacher's top K",
+                        precision=0,
+                        min_width=90,
+                        visible=ask_k,
+                    )
+                    self.gamma = gr.Number(
+                        5,
+                        label="Draft length",
+                        info="tokens per look of the teacher",
+                        precision=0,
+                        min_width=90,
+                    )
+                    self.tokens = gr.Number(
+                        64,
+                        label="New tokens",
+                        info=f"at most {MAX_NEW_TOKENS}",
+                        precision=0,
+                        min_width=90,
+                    )
+                self._drawing()
+        place = gr.State(0)
+        another.click(
+            lambda at: (at + 1, examples[(at + 1) % len(examples)]),
+            place,
+            [place, self.prompt],
+            **PLUMBING,
+        )
+        self.inputs = [
+            self.prompt,
+            *self.models.inputs,
+            self.k,
+            self.gamma,
+            self.tokens,
+            self.seed,
+            *self.student,
+            *self.teacher,
+        ]
+        self._read_pair = self.models.read
+
+    def _drawing(self) -> None:
+        with gr.Accordion("How tokens are drawn", open=False):
+            self.seed = gr.Number(
+                0, label="Seed", info="the same seed gives the same text", precision=0
+            )
+            self.student, self.teacher = (
+                [
+                    gr.Number(1.0, label=f"{role}: temperature", info="below 1 is bolder"),
+                    gr.Number(1.0, label=f"{role}: top-p", info="1 keeps every token"),
+                    gr.Checkbox(False, label=f"{role}: always its likeliest token"),
+                ]
+                for role in ("Student", "Teacher")
+            )
+
+    def read(self, *values: Any) -> tuple[Ask, PairChoice]:
+        """What is asked, checked.
+
+        Raises:
+            UsageError: for what cannot be; says what to do.
+        """
+        prompt, name, student, teacher, k, gamma, tokens, seed, *drawing = values
+        ask = Ask(
+            prompt=prompt,
+            accept_top_k=whole("K", k),
+            gamma=whole("The draft length", gamma),
+            max_new_tokens=whole("The number of new tokens", tokens),
+            seed=whole("The seed", seed),
+            student_policy=policy("student", *drawing[:3]),
+            teacher_policy=policy("teacher", *drawing[3:]),
+        )
+        return ask, self._read_pair(name, student, teacher)

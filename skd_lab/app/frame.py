@@ -1,0 +1,37 @@
+"""What every tab gets: the library, the models, who asked to stop, and the page's own runs."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+
+from skd_lab.app.library import Library
+from skd_lab.app.models import Models
+from skd_lab.app.session import Sessions
+
+PLUMBING: dict[str, Any] = {
+    "api_visibility": "private",
+    "queue": False,
+    "show_progress": "hidden",
+}
+"""Settings of an event that only moves things on the page: no model, no waiting, no endpoint."""
+
+MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+"""Settings of whatever uses a model: one at a time, over all tabs, pages and endpoints."""
+
+WORK: dict[str, Any] = {**MODEL, "api_visibility": "private", "show_progress": "minimal"}
+"""Settings of a button's event that uses a model."""
+
+
+@dataclass(kw_only=True)
+class Frame:
+    """What a tab builds on; one an app, shared by all its pages but for `mine`."""
+
+    library: Library
+    models: Models
+    sessions: Sessions = field(default_factory=Sessions)
+    own_models: bool = True
+    """Whether visitors may name folders and Hub ids of models."""
+    mine: gr.State
+    """list[Trace] of this page's own runs, oldest first: what one person wrote, no other sees."""
+    app: gr.Blocks

@@ -1,0 +1,73 @@
+"""Parts of the page that gradio does not have: the strip, a sentence beside a control, a picture.
+
+Their templates are empty and text reaches the page as a property only: gradio's templates would
+run what a token says. (Functions, as a subclass of gr.HTML writes a file at import.)
+"""
+
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import gradio as gr
+
+from skd_lab.records import Trace, dumps_traces
+from skd_lab.views import strip_body
+
+# gradio knows a custom event by its quoted name in the script
+STRIP_EVENTS = '/* "pick" "unpick" "k_change" "rerun" "branch" "guess" */\n'
+
+
+def token_strip(value: str = "", **settings: Any) -> gr.HTML:
+    """A token strip as a Gradio component; its value is the NDJSON text of traces."""
+    return drawn(STRIP_EVENTS + strip_body(), value, **settings)
+
+
+def notice(value: str = "", tone: str = "plain", **settings: Any) -> gr.HTML:
+    """A sentence beside a control; its value is plain text, and "" takes no room.
+
+    Args:
+        value: the sentence.
+        tone: "plain", "good" or "bad"; a bad one is read out at once.
+        settings: for gr.HTML.
+    """
+    return drawn(script("notice.js"), value, tone=tone, **settings)
+
+
+def picture(value: str = "", **settings: Any) -> gr.HTML:
+    """An SVG picture that takes the page's colours; its value is the SVG text."""
+    return drawn(script("picture.js"), value, **settings)
+
+
+def drawn(body: str, value: str = "", **settings: Any) -> gr.HTML:
+    """A component that a script draws from its value.
+
+    Args:
+        body: JavaScript function body with (element, props, trigger, watch).
+        value: text.
+        settings: for gr.HTML; names it does not know become props.
+    """
+    return gr.HTML(
+        value,
+        html_template="",
+        css_template="",
+        js_on_load=body,
+        apply_default_css=False,
+        **settings,
+    )
+
+
+def say(text: str, tone: str = "plain") -> Any:
+    """The update that puts a sentence into a notice."""
+    return gr.update(value=text, tone=tone)
+
+
+def ndjson(traces: Iterable[Trace]) -> str:
+    """The traces as the value of a strip: without a "<", so gradio takes nothing for a script."""
+    return dumps_traces(traces).replace("<", "\\u003c")
+
+
+@cache
+def script(name: str) -> str:
+    """A script of this folder."""
+    return files("skd_lab.app").joinpath(name).read_text(encoding="utf-8")
