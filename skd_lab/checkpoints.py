@@ -2,11 +2,14 @@
 
 checkpoints/step-000040/student/        a plain Hugging Face folder
                         optimizer.pt    torch.save, read back with weights_only=True
-                        state.json      step, and the size of every file
+                        state.json      step, and the SHA-256 of every file
 """
 
 import contextlib
+import hashlib
 import json
+import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,9 +19,11 @@ import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from skd_lab.errors import DataError, SkdError
+from skd_lab.errors import DataError, SkdError, UsageError
 from skd_lab.files import read_json, replace_folder, write_json_atomic
 from skd_lab.loading import quiet_bars
+
+_LOG = logging.getLogger(__name__)
 
 _PREFIX = "step-"
 
@@ -33,6 +38,9 @@ def save_checkpoint(
 ) -> Path:
     """Write checkpoints/step-N atomically, then drop all but the newest ones.
 
+    Checkpoints of later updates go too: a run that went back behind them, because they were
+    damaged, does those updates again.
+
     Args:
         folder: the run's checkpoints/ folder.
         step: optimizer updates done so far.
@@ -45,17 +53,22 @@ def save_checkpoint(
         SkdError: on a full or read-only disk; checkpoints written before are untouched.
     """
     target = folder / f"{_PREFIX}{step:06d}"
+    for left in folder.glob(f".{_PREFIX}*"):  # of a run that was killed while it wrote or deleted
+        shutil.rmtree(left, ignore_errors=True)
     with _written_whole(target) as temporary:
         with quiet_bars():
             student.save_pretrained(temporary / "student")
         tokenizer.save_pretrained(temporary / "student")
         torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
-        sizes = {path.relative_to(temporary).as_posix(): path.stat().st_size for path in files}
-        write_json_atomic(temporary / "state.json", {"step": step, "files": sizes})
-    if keep is not None:
-        for old in list_checkpoints(folder)[:-keep]:
-            shutil.rmtree(old)
+        sums = {path.relative_to(temporary).as_posix(): _sha256(path, sync=True) for path in files}
+        write_json_atomic(temporary / "state.json", {"step": step, "sha256": sums})
+    saved = list_checkpoints(folder)
+    behind = saved.index(target) + 1
+    for other in saved[behind:] + ([] if keep is None else saved[: max(0, behind - keep)]):
+        # renamed first: a kill half-way must not leave a checkpoint with holes
+        other.rename(leaving := other.with_name(f".{other.name}.old"))
+        shutil.rmtree(leaving)
     return target
 
 
@@ -81,25 +94,75 @@ def list_checkpoints(folder: Path) -> list[Path]:
     """Finished checkpoints, oldest first."""
     if not folder.is_dir():
         return []
-    found = [path for path in folder.iterdir() if path.name.removeprefix(_PREFIX).isdigit()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix(_PREFIX)))
+    found = [path for path in folder.glob(f"{_PREFIX}*") if _number(path).isdigit()]
+    return sorted(found, key=lambda path: int(_number(path)))
+
+
+def _number(path: Path) -> str:
+    return path.name.removeprefix(_PREFIX)
+
+
+def newest_whole(folder: Path) -> tuple[Path, int] | None:
+    """The newest checkpoint that can be gone on from, and its step; None if there are none.
+
+    A damaged one is passed over, and that is said.
+
+    Args:
+        folder: the run's checkpoints/ folder.
+
+    Raises:
+        UsageError: if there are checkpoints and all of them are damaged.
+    """
+    damage: list[str] = []
+    for path in reversed(list_checkpoints(folder)):
+        try:
+            step = read_checkpoint(path)
+        except DataError as error:
+            damage.append(str(error))
+            continue
+        if damage:
+            _LOG.warning("%s Going on from %s instead.", " ".join(damage), path.name)
+        return path, step
+    if damage:
+        raise UsageError(
+            f"No checkpoint in {folder} can be gone on from. {' '.join(damage)} Put back a copy of "
+            "one of them, or start again with --overwrite."
+        )
+    return None
 
 
 def read_checkpoint(path: Path) -> int:
-    """The step of a checkpoint whose files are all there and whole.
+    """The step of a checkpoint whose files are all there and as they were written.
 
     Raises:
-        DataError: if a file is missing or has another size than when it was written.
+        DataError: if a file is missing or another one than was written, be it by one byte.
     """
-    state = read_json(path / "state.json")
-    for name, size in state["files"].items():
-        file = path / name
-        if not file.is_file() or file.stat().st_size != size:
-            raise DataError(
-                f"{file} is missing or cut short (expected {size} bytes). Delete {path} to resume "
-                "from the checkpoint before it."
-            )
-    return int(state["step"])
+    try:
+        state = read_json(path / "state.json")
+        step, sums = int(state["step"]), dict(state["sha256"])
+    except (DataError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path.name} is damaged: its state.json cannot be read.") from error
+    if f"{_PREFIX}{step:06d}" != path.name:
+        raise DataError(f"{path.name} is damaged: its state.json is of update {step}.")
+    for name, sum_then in sums.items():
+        try:
+            fault = "was changed or cut short" if _sha256(path / name) != sum_then else None
+        except OSError as error:
+            fault = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
+        if fault:
+            raise DataError(f"{path.name} is damaged: {name} {fault}.")
+    return step
+
+
+def _sha256(path: Path, sync: bool = False) -> str:
+    """Hexadecimal digest of a file; sync also waits until the disk has it."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+        if sync:
+            os.fsync(file.fileno())
+    return digest.hexdigest()
 
 
 def load_optimizer_state(path: Path) -> dict[str, Any]:

@@ -141,6 +141,8 @@ class RunConfig:
     """Updates between recordings of the watched prompts."""
     trace_prompts: int = 2
     """Validation prompts whose token strips are recorded; 0 for none."""
+    track: str | None = None
+    """Show the numbers in tensorboard or wandb too while the run goes; both with a comma."""
 
     def __post_init__(self) -> None:
         for name in ("student", "teacher", "data_path", "run_dir"):

@@ -22,7 +22,15 @@ from skd_lab.objectives import Objective, get_objective
 from skd_lab.tasks import Example, Task, get_task
 
 # fields that may differ when a run is resumed: they say where and how, not what is computed
-_MAY_CHANGE = {"run_dir", "resume", "overwrite", "device", "keep_checkpoints", "save_every"}
+_MAY_CHANGE = {
+    "run_dir",
+    "resume",
+    "overwrite",
+    "device",
+    "keep_checkpoints",
+    "save_every",
+    "track",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 What a run writes is described in runs.py; nothing it has written is lost by a failure.
 """
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass
@@ -12,32 +13,28 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel, get_scheduler
 
-from skd_lab.checkpoints import (
-    list_checkpoints,
-    load_optimizer_state,
-    model_card,
-    read_checkpoint,
-    save_checkpoint,
-    save_student,
-)
+from skd_lab.checkpoints import model_card, save_checkpoint, save_student
 from skd_lab.clock import PhaseClock
 from skd_lab.config import RunConfig
 from skd_lab.encode import EncodeReport
 from skd_lab.environment import add_session, describe_session
 from skd_lab.errors import NonFiniteLossError, UsageError
 from skd_lab.evaluate import evaluate
-from skd_lab.files import append_jsonl, read_jsonl, to_json, write_text_atomic
+from skd_lab.files import append_jsonl
 from skd_lab.metrics import acceptance_rate, replacement_rate
-from skd_lab.models import Pair, load_model
+from skd_lab.models import Pair
 from skd_lab.prepare import Prepared, prepare, prompt_order
+from skd_lab.progress import Progress
 from skd_lab.recording import record_prompts
 from skd_lab.records import Rollout, StepRecord, write_traces
+from skd_lab.resume import cut_records_back, load_newest, records_so_far
 from skd_lab.sampling import SamplingPolicy, draw_uniforms, mixing_uniforms
 from skd_lab.sources import RolloutRequest
 from skd_lab.step import StudentLoss, WindowStats, accumulate_gradients, parameter_groups
+from skd_lab.stopping import RESUME_CALL, StopRequest, resume_command
+from skd_lab.trackers import log_metrics, open_trackers, tracker_names, tracking
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ def train(
         config: everything that decides the run; saved with it.
         pair: models in hand; the config's own are loaded if None. Its student is trained in place.
         data: encoded training prompts in hand; the task's own are loaded if None.
-        progress: show a bar.
+        progress: show a bar, or lines where there is no terminal.
 
     Returns:
         The trained student and the step records, as also written to config.run_dir.
@@ -72,21 +69,28 @@ def train(
         UsageError: for anything that cannot be, before the first update.
         NonFiniteLossError: if the loss or the gradient is not finite; the last checkpoint stays.
         SkdError: if the disk does not take a record or a checkpoint.
+        Stopped: a KeyboardInterrupt that says what was saved. Ctrl-C and SIGTERM end the run after
+            the update that is going on; a second one ends it at once.
     """
-    return _Loop(prepare(config, pair, data)).run(progress)
+    tracker_names(config.track)  # before models are loaded
+    go_on = RESUME_CALL if pair or data else resume_command(config.run_dir)
+    with StopRequest(config.steps, go_on) as stop:
+        return _Loop(prepare(config, pair, data), stop).run(progress)
 
 
 class _Loop:
     """The state of one run."""
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: Prepared, stop: StopRequest) -> None:
         self.config, self.pair, self.data = prepared.config, prepared.pair, prepared.data
-        self.prepared, self.run_dir = prepared, prepared.run_dir
+        self.prepared, self.run_dir, self.stop = prepared, prepared.run_dir, stop
         config, student = self.config, self.pair.student
         # accelerate keeps its state for the whole process, and another run may want another one
         AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
         self.accelerator = Accelerator(
-            mixed_precision=config.mixed_precision, cpu=student.device.type == "cpu"
+            mixed_precision=config.mixed_precision,
+            cpu=student.device.type == "cpu",
+            **tracking(config.track, self.run_dir),
         )
         if config.batch_size % self.accelerator.num_processes:
             raise UsageError(
@@ -98,7 +102,9 @@ class _Loop:
         self.optimizer = torch.optim.AdamW(
             parameter_groups(student, config.weight_decay), lr=config.learning_rate
         )
-        self.done = self._resume() if config.resume else 0
+        if config.resume:
+            stop.saved = load_newest(self.run_dir, student, self.optimizer, config.dtype)
+        self.done = stop.saved or 0
         self.schedule = get_scheduler(
             config.lr_schedule,
             self.optimizer,
@@ -116,41 +122,43 @@ class _Loop:
             )
         )
         self.clock = PhaseClock()
-        self.steps = self._records_so_far()
+        if config.resume and self.accelerator.is_main_process:
+            cut_records_back(self.run_dir, stop.saved)
+        self.steps = records_so_far(self.run_dir, self.done)
 
     def run(self, progress: bool) -> RunResult:
-        """All remaining updates, then the student."""
+        """All remaining updates, then the student; KeyboardInterrupt if a signal asked for it."""
         config, main = self.config, self.accelerator.is_main_process
         if main:
             session = describe_session(self.done, self.pair.student.device)
             add_session(self.run_dir, session, resumed=config.resume)
-        if self.done == 0:
-            self._observe()
-        with tqdm(
-            total=config.steps,
-            initial=self.done,
-            desc=self.prepared.method.name,
-            unit="update",
-            disable=not (progress and main),
-        ) as bar:
-            while self.done < config.steps:
+        self.stop.done, self.stop.patient = self.done, True
+        shown = Progress(config, self.data, self.done, shown=progress and main)
+        with (
+            contextlib.closing(shown),
+            open_trackers(self.accelerator, config.to_dict(), self.run_dir, self.done),
+        ):
+            if self.done == 0:
+                self._observe()
+            while self.done < config.steps and not self._asked_to_stop():
                 record = self._update()
-                self.done += 1
+                self.done = self.stop.done = self.done + 1
                 self.steps.append(record)
                 if main:
                     append_jsonl(self.run_dir / "steps.jsonl", _flat(record))
-                bar.set_postfix(_postfix(record), refresh=False)
-                bar.update()
+                log_metrics(self.accelerator, "train", record.metrics, self.done)
+                shown.update(record.metrics)
                 self._observe()
                 if self.done % config.save_every == 0 or self.done == config.steps:
                     self._save()
-        if main:
-            save_student(
-                self.run_dir / "student",
-                self.pair.student,
-                self.pair.tokenizer,
-                model_card(config.to_dict()),
-            )
+            self._save()  # where it was asked to stop
+            if self.done == config.steps and main:
+                card = model_card(config.to_dict())
+                student = self.run_dir / "student"
+                save_student(student, self.pair.student, self.pair.tokenizer, card)
+                shown.finish(student)
+        if self._asked_to_stop():
+            raise KeyboardInterrupt
         return RunResult(self.run_dir, self.pair.student, self.steps, self.data)
 
     def _update(self) -> StepRecord:
@@ -251,6 +259,9 @@ class _Loop:
             append_jsonl(self.run_dir / "eval.jsonl", {"step": done, **vars(report)})
 
     def _save(self) -> None:
+        """A checkpoint of the updates done, unless there is one of them."""
+        if self.done == (self.stop.saved or 0):
+            return
         if self.accelerator.is_main_process:
             save_checkpoint(
                 self.run_dir / "checkpoints",
@@ -260,26 +271,12 @@ class _Loop:
                 self.optimizer,
                 keep=self.config.keep_checkpoints,
             )
+        self.stop.saved = self.done
 
-    def _resume(self) -> int:
-        """Load the newest checkpoint; returns the updates it holds, 0 if there is none."""
-        checkpoints = list_checkpoints(self.run_dir / "checkpoints")
-        if not checkpoints:
-            return 0
-        newest = checkpoints[-1]
-        done = read_checkpoint(newest)
-        saved = load_model(newest / "student", dtype=self.config.dtype, device="cpu")
-        self.pair.student.load_state_dict(saved.state_dict())
-        self.optimizer.load_state_dict(load_optimizer_state(newest))
-        return done
-
-    def _records_so_far(self) -> list[StepRecord]:
-        """Records up to the checkpoint; those behind it are of updates that are done again."""
-        path = self.run_dir / "steps.jsonl"
-        kept = [r for r in read_jsonl(path) if r["step"] <= self.done] if path.exists() else []
-        if self.accelerator.is_main_process:
-            write_text_atomic(path, "".join(to_json(record) + "\n" for record in kept))
-        return [StepRecord.from_json(to_json(record)) for record in kept]
+    def _asked_to_stop(self) -> bool:
+        """Whether any process got a signal: all of them stop after the same update."""
+        asked = torch.tensor(float(self.stop.number is not None), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(asked, reduction="sum") > 0)
 
 
 def _measured(rollouts: list[Rollout], stats: WindowStats) -> dict[str, float]:
@@ -298,9 +295,3 @@ def _measured(rollouts: list[Rollout], stats: WindowStats) -> dict[str, float]:
 
 def _flat(record: StepRecord) -> dict[str, float]:
     return {"step": record.step, **record.metrics}
-
-
-def _postfix(record: StepRecord) -> dict[str, str]:
-    shown = {"loss": "loss", "replacement_rate": "replaced"}
-    values = {label: record.metrics[name] for name, label in shown.items()}
-    return {label: f"{value:.3f}" for label, value in values.items() if not math.isnan(value)}

@@ -1,0 +1,85 @@
+"""Going on where a run stood: its newest whole checkpoint, and its records cut back to it.
+
+A run writes records after every update and checkpoints now and then. What the records say of
+updates behind the checkpoint is done again, bit for bit, so it is taken out first: the records of
+a run that was stopped equal those of one that was not, but for the times in them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from skd_lab.checkpoints import load_optimizer_state, newest_whole
+from skd_lab.files import read_jsonl, read_text, to_json, write_text_atomic
+from skd_lab.loading import load_model
+from skd_lab.records import StepRecord, dumps_traces, loads_traces
+
+
+def load_newest(
+    run_dir: Path, student: PreTrainedModel, optimizer: torch.optim.Optimizer, dtype: str
+) -> int | None:
+    """Put the newest whole checkpoint into student and optimizer.
+
+    Args:
+        run_dir: the run folder.
+        student: takes the weights, in place.
+        optimizer: of the student's parameters, grouped as when it was saved.
+        dtype: the run's type of weights.
+
+    Returns:
+        Updates done then; None if the run has no checkpoint yet.
+
+    Raises:
+        UsageError: if there are checkpoints and all of them are damaged.
+    """
+    found = newest_whole(run_dir / "checkpoints")
+    if found is None:
+        return None
+    path, step = found
+    saved = load_model(path / "student", dtype=dtype, device="cpu")
+    student.load_state_dict(saved.state_dict())
+    optimizer.load_state_dict(load_optimizer_state(path))
+    return step
+
+
+def cut_records_back(run_dir: Path, step: int | None) -> None:
+    """Leave in steps.jsonl, eval.jsonl and traces.ndjson what is of updates up to `step`.
+
+    Each file is replaced whole; a kill in between does no harm, as this is done at every resume.
+
+    Args:
+        run_dir: the run folder.
+        step: the checkpoint's; None empties the records, for a run that starts again.
+
+    Raises:
+        DataError: a line that is no record; the message names file and line.
+        SkdError: the disk is full or read-only.
+    """
+    for name in ("steps.jsonl", "eval.jsonl"):
+        path = run_dir / name
+        if path.exists():
+            kept = [record for record in read_jsonl(path) if _stays(record, step)]
+            _replace(path, "".join(to_json(record) + "\n" for record in kept))
+    path = run_dir / "traces.ndjson"
+    if path.exists():
+        traces = loads_traces(read_text(path), name=str(path), notes=[])
+        _replace(path, dumps_traces(trace for trace in traces if _stays(trace.header, step)))
+
+
+def records_so_far(run_dir: Path, step: int) -> list[StepRecord]:
+    """Step records of the updates up to `step`, as steps.jsonl holds them; none without a file."""
+    path = run_dir / "steps.jsonl"
+    records = read_jsonl(path) if path.exists() else []
+    return [StepRecord.from_json(to_json(record)) for record in records if _stays(record, step)]
+
+
+def _stays(record: dict[str, Any], step: int | None) -> bool:
+    of = record.get("step")
+    return step is not None and not (isinstance(of, int) and of > step)
+
+
+def _replace(path: Path, text: str) -> None:
+    if path.read_bytes() != text.encode():
+        write_text_atomic(path, text)
