@@ -1,13 +1,12 @@
 """The interleaved sampler beyond its text: its law, its records, the modes it leaves as found."""
 
 import itertools
-from types import SimpleNamespace
 
 import pytest
 import torch
 from oracle import next_logits
+from tables import STUDENT_TABLE, TEACHER_TABLE, TableModel, excess, law_of
 from tiny import ARCHITECTURES, tiny_model
-from torch import nn
 
 from skd_lab.errors import SkdError, UsageError
 from skd_lab.projection import Projection
@@ -28,45 +27,15 @@ def roll(student, teacher, prompts=PROMPTS, **changes):
     return interleaved_rollout(student, teacher, prompts, **settings)
 
 
-class TableModel(nn.Module):
-    """A language model that is a table: the last token decides the next one's distribution."""
+def algorithm_1_keeps(k):
+    """q inside the teacher's top K, and of the rest a draw from p."""
 
-    def __init__(self, table):
-        super().__init__()
-        self.register_buffer("table", torch.tensor(table, dtype=torch.float64).log())
-        self.config = SimpleNamespace(
-            num_hidden_layers=0, _attn_implementation="sdpa", vocab_size=len(table)
-        )
-        self.config.get_text_config = lambda: self.config
-        self.device, self.dtype = self.table.device, self.table.dtype
-
-    def forward(self, input_ids, **unused):
-        return SimpleNamespace(logits=self.table[input_ids])
-
-
-STUDENT_TABLE = [[0.1, 0.2, 0.3, 0.4], [0.25, 0.25, 0.25, 0.25], [0.7, 0.1, 0.1, 0.1],
-                 [0.05, 0.05, 0.45, 0.45]]  # fmt: skip
-TEACHER_TABLE = [[0.4, 0.3, 0.2, 0.1], [0.1, 0.6, 0.25, 0.05], [0.05, 0.15, 0.3, 0.5],
-                 [0.3, 0.3, 0.3, 0.1]]  # fmt: skip
-
-
-def law_of_algorithm_1(k, length, eos):
-    """Probability of every completion, by hand: q inside the teacher's top K, the rest times p."""
-    law = {}
-
-    def go_on(prefix, last, probability):
-        if len(prefix) == length or (prefix and last == eos):
-            law[prefix] = law.get(prefix, 0.0) + probability
-            return
-        q, p = STUDENT_TABLE[last], TEACHER_TABLE[last]
+    def keep(q, p, place):
         top = sorted(range(4), key=lambda i: (-p[i], i))[:k]
         refused = sum(q[i] for i in range(4) if i not in top)
-        for token in range(4):
-            kept = (q[token] if token in top else 0.0) + refused * p[token]
-            go_on((*prefix, token), token, probability * kept)
+        return [(q[i] if i in top else 0.0) + refused * p[i] for i in range(4)]
 
-    go_on((), 0, 1.0)
-    return law
+    return keep
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
@@ -77,29 +46,9 @@ def test_kept_tokens_follow_the_law_computed_by_hand(k, gamma):
         TableModel(STUDENT_TABLE), TableModel(TEACHER_TABLE), [[0]] * rows,
         accept_top_k=k, gamma=gamma, max_new_tokens=length, eos_token_ids=[eos],
     )  # fmt: skip
-    seen = {}
-    for rollout in rollouts:
-        text = tuple(rollout.completion_ids.tolist())
-        seen[text] = seen.get(text, 0) + 1
-    law = law_of_algorithm_1(k, length, eos)
-    assert set(seen) <= {text for text, probability in law.items() if probability > 0}
-    # chi-square: the mean is the number of texts, the variance twice that
-    chi = sum((seen.get(t, 0) - rows * p) ** 2 / (rows * p) for t, p in law.items() if p > 0)
-    freedom = len(law) - 1
-    assert chi < freedom + 5 * (2 * freedom) ** 0.5
-
-
-def test_a_wrong_law_would_be_seen():
-    # the test above has teeth: K = 3 text against the law of K = 2 is far off
-    rows = 4_000
-    models = TableModel(STUDENT_TABLE), TableModel(TEACHER_TABLE)
-    first = [
-        int(r.completion_ids[0])
-        for r in roll(*models, [[0]] * rows, accept_top_k=3, max_new_tokens=1, eos_token_ids=[])
-    ]
-    law = law_of_algorithm_1(2, 1, eos=-1)
-    seen = [first.count(token) / rows for token in range(4)]
-    assert max(abs(seen[t] - law[(t,)]) for t in range(4)) > 0.05
+    assert excess(rollouts, law_of(algorithm_1_keeps(k), length, eos)) < 5
+    # and the test has teeth: the law of another K is far off
+    assert excess(rollouts, law_of(algorithm_1_keeps(k + 1), length, eos)) > 20
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
