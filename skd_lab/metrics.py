@@ -42,15 +42,22 @@ def numeric_match(text: str, reference: str) -> float:
 
 
 @cache
-def _rouge_scorer() -> Any:
+def _rouge_scorer(*kinds: str) -> Any:
     from rouge_score.rouge_scorer import RougeScorer  # slow to import; most runs never score by it
 
-    return RougeScorer(["rougeL"], use_stemmer=False)
+    return RougeScorer(kinds, use_stemmer=False)
 
 
 def rouge_l(text: str, reference: str) -> float:
     """ROUGE-L F1 of one text: longest common subsequence of words (Lin 2004), by rouge-score."""
-    return float(_rouge_scorer().score(reference, text)["rougeL"].fmeasure)
+    return float(_rouge_scorer("rougeL").score(reference, text)["rougeL"].fmeasure)
+
+
+def rouge(text: str, reference: str) -> dict[str, float]:
+    """`rouge_l`, `rouge_1` and `rouge_2` of one text, F1 of words as `rouge_l` (Lin 2004)."""
+    found = _rouge_scorer("rougeL", "rouge1", "rouge2").score(reference, text)
+    names = {"rouge_l": "rougeL", "rouge_1": "rouge1", "rouge_2": "rouge2"}
+    return {name: float(found[kind].fmeasure) for name, kind in names.items()}
 
 
 def _check_corpus(texts: Sequence[str], references: Sequence[Sequence[str]]) -> None:

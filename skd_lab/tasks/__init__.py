@@ -2,9 +2,20 @@
 
 from skd_lab.tasks.arithmetic import Arithmetic
 from skd_lab.tasks.base import Example, Task
+from skd_lab.tasks.dialogsum import DialogSum
 from skd_lab.tasks.gsm8k import Gsm8k
 from skd_lab.tasks.jsonl import Jsonl
 from skd_lab.tasks.summaries import Summaries
 from skd_lab.tasks.table import TASKS, get_task
 
-__all__ = ["TASKS", "Arithmetic", "Example", "Gsm8k", "Jsonl", "Summaries", "Task", "get_task"]
+__all__ = [
+    "TASKS",
+    "Arithmetic",
+    "DialogSum",
+    "Example",
+    "Gsm8k",
+    "Jsonl",
+    "Summaries",
+    "Task",
+    "get_task",
+]

@@ -16,7 +16,7 @@ from typing import Literal
 from skd_lab.errors import DataError, UsageError
 from skd_lab.metrics import numeric_match, parse_number
 from skd_lab.tasks.base import Example, Task
-from skd_lab.tasks.rows import held_out_split, read_rows, shuffled
+from skd_lab.tasks.rows import held_out_split, hub_rows, read_rows, shuffled
 
 HUB_NAME = "openai/gsm8k"
 _MARKS = re.compile(r"<<[^<>]*>>")
@@ -99,22 +99,8 @@ class Gsm8k(Task):
 def _read(data_path: str | Path | None, split: str) -> tuple[str, list[tuple[int, dict]]]:
     """The name of the source, for messages, and its numbered rows."""
     if data_path is None:
-        return HUB_NAME, _hub_rows(split)
+        return HUB_NAME, hub_rows(HUB_NAME, "main", split, "question and answer")
     path = Path(data_path)
     if path.is_dir():
         path = path / f"{split}.jsonl"
     return str(path), read_rows(path)
-
-
-def _hub_rows(split: str) -> list[tuple[int, dict]]:
-    try:
-        import datasets  # an optional way in: files need neither it nor a network
-
-        rows = datasets.load_dataset(HUB_NAME, "main", split=split)
-    except Exception as error:  # datasets, hub and network errors share no base class
-        raise DataError(
-            f"cannot load {HUB_NAME} from the Hugging Face Hub ({type(error).__name__}: {error}). "
-            "Check the connection, or give --data-path with a file of lines with question and "
-            "answer."
-        ) from error
-    return [(number, dict(row)) for number, row in enumerate(rows, start=1)]

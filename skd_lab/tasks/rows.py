@@ -1,4 +1,4 @@
-"""Rows of a JSON-lines file with their line numbers, and which of them are held out."""
+"""Rows of a JSON-lines file or of the Hub with their numbers, and which of them are held out."""
 
 import hashlib
 from collections.abc import Sequence
@@ -27,6 +27,32 @@ def read_rows(path: str | Path) -> list[tuple[int, dict[str, Any]]]:
     lines = Path(path).read_text(encoding="utf-8").split("\n")
     numbers = [number for number, line in enumerate(lines, start=1) if line.strip()]
     return list(zip(numbers, records, strict=True))
+
+
+def hub_rows(
+    name: str, config: str | None, split: str, fields: str
+) -> list[tuple[int, dict[str, Any]]]:
+    """(number from 1, row) of a split of a data set of the Hugging Face Hub.
+
+    Args:
+        name: of the data set.
+        config: its configuration; None for its only one.
+        split: as the Hub calls it.
+        fields: what a line of a file in its place holds, for the message.
+
+    Raises:
+        DataError: it cannot be had.
+    """
+    try:
+        import datasets  # an optional way in: files need neither it nor a network
+
+        rows = datasets.load_dataset(name, config, split=split)
+    except Exception as error:  # datasets, hub and network errors share no base class
+        raise DataError(
+            f"cannot load {name} from the Hugging Face Hub ({type(error).__name__}: {error}). "
+            f"Check the connection, or give --data-path with a file of lines with {fields}."
+        ) from error
+    return [(number, dict(row)) for number, row in enumerate(rows, start=1)]
 
 
 def held_out_split(keys: Sequence[str]) -> dict[str, list[int]]:

@@ -3,11 +3,14 @@
 from skd_lab.errors import UsageError
 from skd_lab.tasks.arithmetic import Arithmetic
 from skd_lab.tasks.base import Task
+from skd_lab.tasks.dialogsum import DialogSum
 from skd_lab.tasks.gsm8k import Gsm8k
 from skd_lab.tasks.jsonl import Jsonl
 from skd_lab.tasks.summaries import Summaries
 
-TASKS: dict[str, Task] = {task.name: task for task in (Summaries(), Arithmetic(), Gsm8k(), Jsonl())}
+TASKS: dict[str, Task] = {
+    task.name: task for task in (Summaries(), Arithmetic(), Gsm8k(), DialogSum(), Jsonl())
+}
 
 
 def get_task(name: str) -> Task:
