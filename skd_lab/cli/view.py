@@ -1,4 +1,4 @@
-"""skd-lab view: a run's report, or recorded completions, as one page that needs nothing else."""
+"""skd-lab view: a run, a folder of runs or recorded completions as one page that needs no other."""
 
 import argparse
 import json
@@ -11,23 +11,26 @@ from skd_lab.errors import UsageError
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "view",
-        help="Write a run's report, or a recorded completion, as an HTML page.",
-        description="Make one self-contained HTML page: of a run folder its report (scores, token "
-        "strips before and after, curves), of an NDJSON file of traces their token strips.",
+        help="Write a run's report, a list of runs, or a recorded completion as an HTML page.",
+        description="Make one self-contained HTML page: of a run folder its report (scores, "
+        "watched prompts over time, curves, settings), of a folder of runs a list of them and "
+        "every run's report, of an NDJSON file of traces their token strips.",
     )
     parser.add_argument(
         "paths",
         type=Path,
         nargs="+",
         metavar="PATH",
-        help="Run folders (several make one report), or one NDJSON file of traces.",
+        help="Run folders (several make one report), a folder of runs, or an NDJSON file of "
+        "traces.",
     )
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
         metavar="FILE",
-        help="Page to write (default report.html in the run folder, or beside the file).",
+        help="Page to write (default report.html in the run folder, index.html in a folder of "
+        "runs, or beside the file).",
     )
     parser.add_argument("--title", metavar="TEXT", help="Title of the page.")
     parser.add_argument(
@@ -37,20 +40,23 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from skd_lab.records import read_traces
-    from skd_lab.runs import Run
+    from skd_lab.runs import Run, good_traces, list_runs
     from skd_lab.views import render_report, render_strip
 
-    first = args.paths[0]
+    first, several = args.paths[0], len(args.paths) > 1
     files = [path for path in args.paths if not path.is_dir()]
-    if files and len(args.paths) > 1:
+    if files and several:
         raise UsageError(f"{files[0]} is no run folder. Give one NDJSON file, or run folders only.")
+    notes: list[str] = []
     if files:
-        runs, traces = [], read_traces(first)
+        runs, traces = [], good_traces(first, notes)
         default = first.with_suffix(".html")
+    elif not several and not args.text and not _is_run(first) and list_runs(first):
+        return _view_folder(first, args)
     else:
-        runs = [Run(path) for path in args.paths]
+        runs = [Run(path, strict=False) for path in args.paths]
         traces = [trace for run in runs for trace in run.traces]
+        notes = runs[0].notes
         default = first / "report.html"
     if not traces and (files or args.text):
         raise UsageError(f"{first} holds no trace. Record one with skd-lab rollout -o FILE.")
@@ -59,7 +65,9 @@ def run(args: argparse.Namespace) -> int:
         _print_strips(traces)
     else:
         made = render_report(runs, title=args.title) if runs else render_strip(traces, args.title)
-        page = made.save(args.output or default)
+        page = made.save(_output(args.output, default))
+        notes = [note for run in runs for note in run.notes] if runs else notes
+    _warn(notes)
     if args.json:
         counts = {"traces": len(traces)} | {
             name: sum(getattr(trace, name) for trace in traces)
@@ -69,6 +77,49 @@ def run(args: argparse.Namespace) -> int:
     elif page is not None:
         print(f"Wrote {page}  (open it in a browser; it needs no other file)")
     return 0
+
+
+def _view_folder(root: Path, args: argparse.Namespace) -> int:
+    """The list of runs, and the report of each run."""
+    from skd_lab.runs import Run, list_runs
+    from skd_lab.views import render_index, render_report, run_summaries
+    from skd_lab.views.index import REPORT
+
+    output = _output(args.output, root / "index.html")
+    page = render_index(root, title=args.title, at=output).save(output)
+    summaries = run_summaries(root)
+    _warn([note for summary in summaries for note in summary["notes"]])
+    for found in list_runs(root):
+        render_report(Run(found.path, strict=False)).save(found.path / REPORT)
+    if args.json:
+        from skd_lab.records import to_json
+
+        print(to_json({"page": str(page), "runs": summaries}))
+    else:
+        print(f"Wrote {page} and {REPORT} of {len(summaries)} runs  (open it in a browser)")
+    return 0
+
+
+def _is_run(folder: Path) -> bool:
+    from skd_lab.runs import Run
+
+    try:
+        return bool(Run(folder))
+    except UsageError:
+        return False
+
+
+def _output(asked: Path | None, default: Path) -> Path:
+    if asked is not None and asked.is_dir():
+        raise UsageError(f"{asked} is a folder. Give -o a file, such as {asked / 'page.html'}.")
+    return asked or default
+
+
+def _warn(notes: list[str]) -> None:
+    import sys
+
+    for note in notes:
+        print(f"skd-lab: {note}", file=sys.stderr)
 
 
 def _print_strips(traces: list[Any]) -> None:

@@ -8,32 +8,48 @@ import math
 import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from skd_lab.runs import Run
 from skd_lab.views.page import escape, visible
 
-# Okabe and Ito's palette without its yellow; runs differ by dash and by a name at the line, too
-COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+# dark enough to be words on white; runs differ by dash and by a name at the line, too
+COLOURS = ("#b34a00", "#2c68b0", "#00795a", "#a0447c", "#1f7a99", "#8a6100")
 DASHES: tuple = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
 
 LABELS = {
     "loss": "loss (nats a token)",
     "replacement_rate": "tokens the teacher replaced",
     "acceptance_rate": "proposals accepted",
-    "grad_norm": "gradient norm",
+    "grad_norm": "gradient norm, before clipping",
+    "lr": "learning rate",
     "mean_length": "completion length (tokens)",
     "student_entropy": "student entropy (nats)",
     "teacher_nll": "teacher's NLL of the text (nats a token)",
     "tokens_per_second": "tokens a second",
 }
-_RATES = {"replacement_rate", "acceptance_rate"}
+RATES = {"replacement_rate", "acceptance_rate"}
 _INK = "#16202b"
+INK_OF_PAGE = "#010203"
+"""Stands for the page's own text colour until `figure_svg` puts that in."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a panel."""
+
+    name: str
+    steps: Sequence[float]
+    values: Sequence[float]
+    colour: str = COLOURS[0]
+    dash: Any = "-"
 
 
 def plot_training(
@@ -56,20 +72,14 @@ def plot_training(
         The figure. A run that did not measure a metric has no line in its panel.
     """
     opened = open_runs(runs)
-    longest = max((len(run.steps) for run in opened), default=0)
-    smooth = max(1, longest // 20) if smooth is None else smooth
-    names = line_names(opened)
+    smooth = smoothing(opened) if smooth is None else smooth
     with rc_context({"text.parse_math": False, "text.color": ink}):
         figure = Figure(figsize=(4.6 * len(metrics), 3.1), layout="constrained")
         panels = figure.subplots(1, len(metrics), squeeze=False)[0]
         for axes, metric in zip(panels, metrics, strict=True):
-            ends = [
-                end
-                for n, run in enumerate(opened)
-                if (end := _line(axes, run, metric, smooth, n)) is not None
-            ]
-            _finish(axes, metric, ink)
-            _name_lines(axes, [(names[n], n, x, y) for n, x, y in ends])
+            draw_series(axes, run_series(opened, metric), smooth)
+            finish_axes(axes, LABELS.get(metric, visible(metric)), ink, rate=metric in RATES)
+            name_lines(axes, run_series(opened, metric), smooth)
     return figure
 
 
@@ -77,6 +87,11 @@ def open_runs(runs: Run | str | Path | Sequence[Run | str | Path]) -> list[Run]:
     """Runs opened; one or many, folders or runs."""
     several = [runs] if isinstance(runs, Run | str | Path) else list(runs)
     return [run if isinstance(run, Run) else Run(run) for run in several]
+
+
+def smoothing(runs: Sequence[Run]) -> int:
+    """Steps of the running mean: a twentieth of the longest run."""
+    return max(1, max((len(run.steps) for run in runs), default=0) // 20)
 
 
 def line_names(runs: Sequence[Run]) -> list[str]:
@@ -87,6 +102,26 @@ def line_names(runs: Sequence[Run]) -> list[str]:
     return [name if len(name) <= 24 else f"{name[:23]}\u2026" for name in plain]
 
 
+def run_series(runs: Sequence[Run], metric: str) -> list[Series]:
+    """A line a run that measured the metric; colour and dash are the run's in every panel."""
+    lines = []
+    for n, (run, name) in enumerate(zip(runs, line_names(runs), strict=True)):
+        steps, values = points(run, metric)
+        look = COLOURS[n % len(COLOURS)], DASHES[n % len(DASHES)]
+        lines += [Series(name, steps, values, *look)] if steps else []
+    return lines
+
+
+def points(run: Run, metric: str) -> tuple[list[int], list[float]]:
+    """Steps and values of what the run measured; both empty if it never did."""
+    found = [
+        (record.step, value)
+        for record in run.steps
+        if isinstance(value := record.metrics.get(metric), int | float) and math.isfinite(value)
+    ]
+    return [step for step, _ in found], [value for _, value in found]
+
+
 def curve_svg(runs: Sequence[Run], metric: str) -> str:
     """One metric's panel as an SVG element for a page."""
     figure = plot_training(runs, (metric,), ink=INK_OF_PAGE)
@@ -95,6 +130,8 @@ def curve_svg(runs: Sequence[Run], metric: str) -> str:
 
 def figure_svg(figure: Figure, label: str) -> str:
     """The figure as an SVG element for a page; its words take the page's colour and font.
+
+    The colours of COLOURS become CSS variables, --skd-c0 and on, that a dark page may set.
 
     Args:
         figure: from `plot_training(..., ink=INK_OF_PAGE)`.
@@ -110,82 +147,93 @@ def figure_svg(figure: Figure, label: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
     text = text.replace(INK_OF_PAGE, "currentColor")
-    text = re.sub(r"font: ?([\d.]+)px [^;\"]*", r"font: \1px system-ui, sans-serif", text)
+    for n, colour in enumerate(COLOURS):
+        text = text.replace(colour, f"var(--skd-c{n}, {colour})")
+    text = re.sub("<[^>]*>", lambda tag: re.sub(r"(\d+\.\d{2})\d+", r"\1", tag[0]), text)
+    # the page's font; before matplotlib 3.11 size and family stood in one "font:"
+    text = re.sub(r"font: ?((?:bold |700 )?)([\d.]+)px [^;\"]*", r"font: \1\2px system-ui", text)
+    text = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", text)
+    # a page holds several pictures: no style for all of it, no id twice but the shared ones
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.S)
+    text = re.sub(r' id="(?![mp][0-9a-f]{10}")[^"]*"', "", text)
     width, height = (round(float(size)) for size in re.findall(r'="([\d.]+)pt"', text)[:2])
     return re.sub(
         r"<svg [^>]*>",
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">',
+        f'viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}" '
+        'stroke-linejoin="round">',
         text,
         count=1,
     )
 
 
-INK_OF_PAGE = "#010203"
-"""Stands for the page's own text colour until `figure_svg` puts that in."""
+def draw_series(axes: Axes, lines: Sequence[Series], smooth: int) -> None:
+    """Every value thinly and their centred mean strongly."""
+    for line in lines:
+        if smooth > 1:
+            axes.plot(line.steps, line.values, color=line.colour, alpha=0.25, linewidth=0.8)
+        axes.plot(
+            line.steps,
+            running_mean(line.values, smooth),
+            color=line.colour,
+            linewidth=1.9,
+            linestyle=line.dash,
+            solid_capstyle="round",
+            marker="o" if len(line.steps) == 1 else None,
+            markersize=4,
+        )
 
 
-def _line(
-    axes: Axes, run: Run, metric: str, smooth: int, n: int
-) -> tuple[int, float, float] | None:
-    points = [
-        (record.step, value)
-        for record in run.steps
-        if math.isfinite(value := record.metrics.get(metric, math.nan))
-    ]
-    if not points:
-        return None
-    steps, values = zip(*points, strict=True)
-    colour = COLOURS[n % len(COLOURS)]
-    means = _running_mean(values, smooth)
-    if smooth > 1:
-        axes.plot(steps, values, color=colour, alpha=0.22, linewidth=0.8)
-    dash = DASHES[n % len(DASHES)]
-    axes.plot(steps, means, color=colour, linewidth=1.9, linestyle=dash, solid_capstyle="round")
-    return n, steps[-1], means[-1]
-
-
-def _running_mean(values: Sequence[float], width: int) -> list[float]:
+def running_mean(values: Sequence[float], width: int) -> list[float]:
     """Mean over a centred window that shrinks at both ends."""
     half = width // 2
     windows = (values[max(0, i - half) : i + half + 1] for i in range(len(values)))
     return [sum(window) / len(window) for window in windows]
 
 
-def _finish(axes: Axes, metric: str, ink: str) -> None:
-    axes.set_title(LABELS.get(metric, visible(metric)), fontsize=10, loc="left", color=ink)
-    axes.set_xlabel("optimizer step", fontsize=9, color=ink)
+def finish_axes(axes: Axes, title: str, ink: str, *, rate: bool = False, size: float = 8.5) -> None:
+    """Title, ticks and grid; `rate` writes the values in per cent."""
+    axes.set_title(title, fontsize=size + 1.5, loc="left", color=ink)
+    axes.set_xlabel("optimizer step", fontsize=size + 0.5, color=ink)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(ink)
-    axes.tick_params(labelsize=8.5, colors=ink)
+    axes.tick_params(labelsize=size, colors=ink)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.grid(axis="y", color=ink, alpha=0.12, linewidth=0.6)
     axes.set_ylim(bottom=0)
-    if metric in _RATES:
-        decimals = 0 if axes.get_ylim()[1] > 0.04 else 1
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=decimals))
-    if not axes.lines:
+    # plain numbers: the usual formatter writes a common factor where the title stands
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    if rate:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=rate_decimals(axes)))
+    if not axes.has_data():
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=ink)
 
 
-def _name_lines(axes: Axes, ends: Sequence[tuple[str, int, float, float]]) -> None:
+def rate_decimals(axes: Axes) -> int:
+    """Decimals that the ticks of a rate need to differ."""
+    ticks = [tick for tick in axes.get_yticks() if tick > 0]
+    return 0 if all(abs(100 * tick - round(100 * tick)) < 1e-6 for tick in ticks) else 1
+
+
+def name_lines(axes: Axes, lines: Sequence[Series], smooth: int, size: float = 8.5) -> None:
     """Each line's name at its end, moved apart where the ends are close."""
-    if not ends:
+    if not lines:
         return
+    ends = [(line, line.steps[-1], running_mean(line.values, smooth)[-1]) for line in lines]
     low, high = axes.get_ylim()
-    gap = 0.075 * (high - low)
+    gap = 0.009 * size * (high - low)
     at = low - gap / 2  # the lowest name stays clear of the axis
-    for name, n, x, y in sorted(ends, key=lambda end: end[3]):
+    for line, x, y in sorted(ends, key=lambda end: end[2]):
         at = max(y, at + gap)
         axes.annotate(
-            name,
+            line.name,
             (x, at),
             xytext=(6, 0),
             textcoords="offset points",
-            fontsize=8.5,
+            fontsize=size,
             va="center",
-            color=COLOURS[n % len(COLOURS)],
+            color=line.colour,
             fontweight="bold",
             annotation_clip=False,
         )

@@ -1,0 +1,132 @@
+"""What decided a run: its configuration, what differs from the defaults first, and where it ran."""
+
+import shlex
+from dataclasses import MISSING, fields
+from typing import Any
+
+from skd_lab.config import RunConfig
+from skd_lab.presets import PRESETS
+from skd_lab.records import to_json
+from skd_lab.runs import Run
+from skd_lab.views.page import escape
+
+_WHERE = ("run_dir", "resume", "overwrite")
+"""Fields that say where and how, not what is computed."""
+
+
+def settings_markup(run: Run) -> str:
+    """The configuration as tables: what was set first, everything else folded away."""
+    config = run.config
+    if not config:
+        return (
+            f"<p>No configuration is recorded: {escape(run.name)} holds no config.json that can be "
+            "read.</p>"
+        )
+    # the defaults as they are now; a field of another version is shown as set
+    defaults = {
+        field.name: None if field.default is MISSING else field.default
+        for field in fields(RunConfig)
+    }
+    preset = PRESETS.get(str(config.get("pair")), {})
+    changed, same = [], []
+    for name, value in config.items():
+        if name in defaults and (value == defaults[name] or name in _WHERE):
+            same.append((name, value))
+        elif name not in defaults:
+            changed.append((name, value, "no field of this version"))
+        elif name in preset and preset[name] == value:
+            changed.append((name, value, f"{_value(defaults[name])}, preset of {config['pair']}"))
+        else:
+            changed.append((name, value, _value(defaults[name])))
+    rows = "".join(
+        f'<tr><th scope="row"><code>{escape(name)}</code></th><td>{escape(_value(value))}</td>'
+        f"<td>{escape(default)}</td></tr>"
+        for name, value, default in changed
+    )
+    table = (
+        '<div class="wide" tabindex="0" role="region" aria-label="Settings that differ from the '
+        'defaults"><table class="plain"><thead><tr><th scope="col">setting</th><th scope="col">'
+        f'here</th><th scope="col">default</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        if rows
+        else "<p>Every setting is the default.</p>"
+    )
+    rest = "".join(
+        f"<div><dt><code>{escape(name)}</code></dt><dd>{escape(_value(value))}</dd></div>"
+        for name, value in same
+    )
+    again = (
+        f"skd-lab train --config {shlex.quote(str(run.path / 'config.json'))} --run-dir runs/again"
+    )
+    return (
+        f"{table}<details><summary>The other {len(same)} settings, as by default</summary>"
+        f'<dl class="settings">{rest}</dl></details>'
+        f"<details><summary>config.json</summary><pre>{escape(to_json(config, 2))}</pre></details>"
+        f'<p class="small">The same run again: <code>{escape(again)}</code></p>'
+    )
+
+
+_KEYS = {
+    "started": "started",
+    "from_step": "from update",
+    "device": "device",
+    "threads": "threads",
+    "python": "python",
+    "torch": "torch",
+    "transformers": "transformers",
+    "accelerate": "accelerate",
+    "skd_lab": "skd_lab",
+    "command": "command",
+}
+
+
+def environment_markup(run: Run) -> str:
+    """The sessions in which the run was made, a column each; what changed between them is bold."""
+    found = run.environment.get("sessions")
+    sessions = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    if not sessions:
+        return (
+            "<p>Not recorded: the run folder holds no environment.json, so versions, device and "
+            "command are not known.</p>"
+        )
+    keys = [*_KEYS, *dict.fromkeys(key for one in sessions for key in one if key not in _KEYS)]
+    rows = []
+    for key in keys:
+        values = [one.get(key) for one in sessions]
+        if all(value is None for value in values):
+            continue
+        cells = ""
+        for n, value in enumerate(values):
+            new = n > 0 and value != values[n - 1] and key not in ("started", "from_step")
+            text = f"<code>{escape(value)}</code>" if key == "command" else escape(_value(value))
+            cells += f"<td><b>{text}</b></td>" if new else f"<td>{text}</td>"
+        rows.append(f'<tr><th scope="row">{escape(_KEYS.get(key, key))}</th>{cells}</tr>')
+    heads = "".join(f'<th scope="col">session {n}</th>' for n in range(1, len(sessions) + 1))
+    head = f"<thead><tr><td></td>{heads}</tr></thead>" if len(sessions) > 1 else ""
+    said = (
+        f'<p class="small">Made in {len(sessions)} sessions, one a start or --resume; bold: '
+        "changed since the session before.</p>"
+        if len(sessions) > 1
+        else ""
+    )
+    return (
+        '<div class="wide" tabindex="0" role="region" aria-label="Environment">'
+        f'<table class="plain">{head}<tbody>{"".join(rows)}</tbody></table></div>{said}'
+    )
+
+
+def run_facts(run: Run) -> str:
+    """A line of facts: method, task and models."""
+    config = run.config
+    models = config.get("pair") or " and ".join(
+        str(config[role]) for role in ("student", "teacher") if config.get(role)
+    )
+    facts = [config.get("method"), config.get("task"), models]
+    return " \u00b7 ".join(str(fact) for fact in facts if fact)
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else to_json(value)
