@@ -2,12 +2,15 @@
 
 The completion of a chat is what the full rendering has beyond the prompt's rendering, and the
 prompt's rendering ends with the generation header: labels never depend on a template's own marks.
+So only the assistant's last turn is trained. Its earlier turns, the user's and the system's are
+context, on which there is no loss.
 """
 
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from skd_lab.errors import DataError, UsageError
@@ -23,7 +26,8 @@ class Encoded:
 
     example: Example
     prompt_ids: list[int]
-    """Ends with the generation header, where there is a chat template."""
+    """Every turn but the assistant's last; ends with the generation header, where there is a chat
+    template."""
     reference_ids: list[int] | None
     """The answer, ending with the eos the template writes; None without a reference."""
 
@@ -39,6 +43,14 @@ class EncodeReport:
     """Prompts that were too long."""
     references_cut: int
     """References, among those kept, that lost their end (and so their eos)."""
+
+    @property
+    def chats_with_history(self) -> int:
+        """Prompts, among those kept, that hold earlier answers of the assistant, as context."""
+        return sum(
+            any(turn["role"] == "assistant" for turn in row.example.messages or [])
+            for row in self.encoded
+        )
 
     @property
     def kept(self) -> int:
@@ -72,8 +84,9 @@ def encode_examples(
         vocab_size: shared ids of both models.
 
     Raises:
-        DataError: for an empty prompt or reference, a rendering that does not start with its
-            prompt, or an id beyond vocab_size; names the example.
+        DataError: for an empty prompt or reference, turns that the chat template refuses or drops,
+            a rendering that does not start with its prompt, or an id beyond vocab_size; names the
+            example.
         UsageError: for an unknown over_long, a limit below 1, or chats without a chat template.
     """
     if over_long not in OVER_LONG:
@@ -163,6 +176,7 @@ def _encode_chat(
             "with one, or give prompt and completion as plain text."
         )
     prompt = _render(tokenizer, example, example.messages, add_generation_prompt=True)
+    _check_system(tokenizer, example)
     if example.reference is None:
         return prompt, None
     turns = [*example.messages, {"role": "assistant", "content": example.reference}]
@@ -232,7 +246,28 @@ def _render(
                 f"Example {example.id}: its text holds the control token {written[0]!r}, which "
                 "this version of transformers would obey. Take it out, or upgrade transformers."
             )
-    return list(tokenizer.apply_chat_template(list(messages), **options))
+    try:
+        return list(tokenizer.apply_chat_template(list(messages), **options))
+    except TemplateError as error:
+        raise _refused(example, str(error)) from error
+
+
+def _check_system(tokenizer: PreTrainedTokenizerBase, example: Example) -> None:
+    """Some templates pass over a system turn without a word."""
+    turns = example.messages or []
+    if turns[0]["role"] == "system":
+        text = str(tokenizer.apply_chat_template(turns, tokenize=False))
+        if turns[0]["content"].strip() not in text:
+            raise _refused(example, "it leaves the system turn out")
+
+
+def _refused(example: Example, reason: str) -> DataError:
+    system = (example.messages or [])[0]["role"] == "system"
+    cure = "Put the system text at the beginning of the user's first turn, or" if system else ""
+    return DataError(
+        f"Example {example.id}: the chat template does not take this chat ({reason.rstrip('.')}). "
+        f"{cure or 'Repair its turns, or'} use models with another template."
+    )
 
 
 def _check_ids(example: Example, ids: Sequence[int], vocab_size: int | None) -> None:

@@ -5,7 +5,9 @@ A line is one of::
     {"prompt": "Q: 2+2\\nA:", "completion": " 4"}                     continued as it stands
     {"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]}
 
-The completion may be missing; of a chat the last turn, if the assistant's, is the reference.
+The completion may be missing. A chat may have a system turn first, and then any number of user and
+assistant turns: the assistant's last turn, if it ends the chat, is the reference and the only one
+that is trained; earlier ones are part of the prompt.
 """
 
 import json
@@ -16,8 +18,10 @@ from skd_lab.errors import DataError, UsageError
 from skd_lab.metrics import exact_match, rouge_l
 from skd_lab.tasks.base import Example, Task
 from skd_lab.tasks.rows import held_out_split, read_rows, shuffled
+from skd_lab.tasks.turns import Refuse, read_chat
 
-ROLES = ("system", "user", "assistant")
+TEACHER_ONLY = ("teacher_prompt", "teacher_messages", "teacher_system")
+"""Fields that other tools read as a prompt for the teacher alone."""
 
 
 class Jsonl(Task):
@@ -67,40 +71,36 @@ def _example(path: Path, line: int, row: dict[str, Any]) -> Example:
     def refuse(what: str) -> DataError:
         return DataError(f"{path}, line {line}: {what}")
 
-    if "messages" in row and "prompt" in row:
-        raise refuse("both prompt and messages. Keep one of the two.")
+    _check_fields(row, refuse)
     if "messages" in row:
-        turns = _turns(row["messages"], refuse)
-        reference = turns.pop()["content"] if turns[-1]["role"] == "assistant" else None
-        if not turns or turns[-1]["role"] != "user":
-            raise refuse("the turn before the answer must be the user's. Repair that line.")
-        if not turns[-1]["content"].strip():
-            raise refuse("the user's last turn is empty. Give it some text.")
-        example = Example(id=f"line-{line}", messages=turns, reference=reference)
-    elif not isinstance(row.get("prompt"), str):
+        turns, reference = read_chat(row["messages"], refuse)
+        return Example(id=f"line-{line}", messages=turns, reference=reference)
+    if not isinstance(row.get("prompt"), str):
         raise refuse(
             'no text in field "prompt". A line holds "prompt" and "completion", or "messages".'
         )
-    elif not row["prompt"].strip():
+    if not row["prompt"].strip():
         raise refuse("the prompt is empty. Give it some text, or remove that line.")
-    else:
-        reference = row.get("completion")
-        if reference is not None and not isinstance(reference, str):
-            raise refuse(f'"completion" must be text, got {type(reference).__name__}.')
-        example = Example(id=f"line-{line}", prompt=row["prompt"], reference=reference)
+    reference = row.get("completion")
+    if reference is not None and not isinstance(reference, str):
+        raise refuse(f'"completion" must be text, got {type(reference).__name__}.')
     if reference is not None and not reference.strip():
         raise refuse("the completion is empty. Give it some text, or leave it out.")
-    return example
+    return Example(id=f"line-{line}", prompt=row["prompt"], reference=reference)
 
 
-def _turns(messages: Any, refuse: Any) -> list[dict[str, str]]:
-    if not isinstance(messages, list) or not messages:
-        raise refuse('"messages" must be a list of turns with role and content.')
-    turns = []
-    for number, turn in enumerate(messages, start=1):
-        if not isinstance(turn, dict) or turn.get("role") not in ROLES:
-            raise refuse(f"turn {number} needs a role, one of: {', '.join(ROLES)}.")
-        if not isinstance(turn.get("content"), str):
-            raise refuse(f'turn {number} has no text in field "content".')
-        turns.append({"role": turn["role"], "content": turn["content"]})
-    return turns
+def _check_fields(row: dict[str, Any], refuse: Refuse) -> None:
+    """Fields that would change what is asked, and could not be kept to, are not passed over."""
+    if "messages" in row and "prompt" in row:
+        raise refuse("both prompt and messages. Keep one of the two.")
+    for name in TEACHER_ONLY:
+        if name in row:
+            raise refuse(
+                f'field "{name}" is a text for the teacher alone, which is not supported: student '
+                "and teacher judge the same tokens. Put the text into the prompt of both, or "
+                "take the field out."
+            )
+    if "system" in row:
+        raise refuse(
+            'field "system" is not read. Put a system text into "messages", as the first turn.'
+        )
