@@ -14,8 +14,8 @@ import numpy as np
 
 from skd_lab.config import RunConfig, flag
 from skd_lab.encode import Encoded, EncodeReport, encode_examples
-from skd_lab.errors import RunExistsError, SkdError, UsageError
-from skd_lab.files import disk_errors, write_json_atomic
+from skd_lab.errors import DataError, RunExistsError, SkdError, UsageError
+from skd_lab.files import disk_errors, read_json, write_json_atomic
 from skd_lab.methods import METHODS, Method, get_method
 from skd_lab.models import Pair, load_pair
 from skd_lab.objectives import Objective, get_objective
@@ -134,7 +134,7 @@ def _check_run_dir(config: RunConfig) -> Path:
             raise UsageError(
                 f"There is no run in {run_dir} to go on with. Leave --resume out to start it."
             )
-        _require_same_config(config, json.loads(saved.read_text(encoding="utf-8")))
+        _require_same_config(config, read_saved_config(saved))
     here = next(path for path in [run_dir, *run_dir.absolute().parents] if path.exists())
     if not (here.is_dir() and os.access(here, os.W_OK)):
         reason = "may not be written to" if here.is_dir() else "is a file"
@@ -142,6 +142,22 @@ def _check_run_dir(config: RunConfig) -> Path:
             f"Cannot make the run folder {run_dir}: {here} {reason}. Choose another --run-dir."
         )
     return run_dir
+
+
+def saved_config(config: RunConfig) -> dict[str, object]:
+    """A configuration as the run folder holds it: without how this session was started."""
+    return {**config.to_dict(), "resume": False, "overwrite": False}
+
+
+def read_saved_config(path: Path) -> dict[str, object]:
+    """The config.json of a run that is to go on; a DataError says what to do if it is damaged."""
+    try:
+        return read_json(path)
+    except DataError as error:
+        raise DataError(
+            f"{path} is damaged, and --resume needs it to know that the run is the same. Put a "
+            "copy of it back, or start again with --overwrite."
+        ) from error
 
 
 def _require_same_config(config: RunConfig, saved: dict[str, object]) -> None:
@@ -167,7 +183,7 @@ def _start_run(config: RunConfig, run_dir: Path) -> None:
             shutil.rmtree(run_dir / name, ignore_errors=True)
         for name in ("steps.jsonl", "traces.ndjson", "eval.jsonl", "report.html", "table.json"):
             (run_dir / name).unlink(missing_ok=True)
-    write_json_atomic(run_dir / "config.json", config.to_dict())
+    write_json_atomic(run_dir / "config.json", saved_config(config))
 
 
 def _load(task: Task, split: str, n: int | None, config: RunConfig) -> list[Example]:

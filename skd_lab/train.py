@@ -25,7 +25,7 @@ from skd_lab.evaluate import evaluate
 from skd_lab.files import append_jsonl
 from skd_lab.metrics import acceptance_rate, replacement_rate
 from skd_lab.models import Pair
-from skd_lab.prepare import Prepared, prepare, prompt_order
+from skd_lab.prepare import Prepared, prepare, prompt_order, saved_config
 from skd_lab.progress import Progress
 from skd_lab.recording import record_prompts
 from skd_lab.records import Rollout, StepRecord, write_traces
@@ -153,7 +153,7 @@ class _Loop:
                     self._save()
             self._save()  # where it was asked to stop
             if self.done == config.steps and main:
-                card = model_card(config.to_dict())
+                card = model_card(saved_config(config))
                 student = self.run_dir / "student"
                 save_student(student, self.pair.student, self.pair.tokenizer, card)
                 shown.finish(student)

@@ -29,7 +29,9 @@ def run(args: argparse.Namespace) -> int:
     saved = Path(args.run_dir or "") / "config.json"
     if args.resume and args.run_dir and base is None and saved.is_file():
         # going on needs no flag but --run-dir; one that differs is refused by train
-        base = {**read_config(saved), "overwrite": False}
+        from skd_lab.prepare import read_saved_config
+
+        base = read_saved_config(saved)
     config = config_from(args, base)
 
     from skd_lab.train import train
