@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         runs = [Run(path, strict=False) for path in args.paths]
         traces = [trace for run in runs for trace in run.traces]
-        notes = runs[0].notes
         default = first / "report.html"
     if not traces and (files or args.text):
         raise UsageError(f"{first} holds no trace. Record one with skd-lab rollout -o FILE.")
@@ -64,10 +64,10 @@ def run(args: argparse.Namespace) -> int:
     if args.text:
         _print_strips(traces)
     else:
+        output = _output(args.output, default)
         made = render_report(runs, title=args.title) if runs else render_strip(traces, args.title)
-        page = made.save(_output(args.output, default))
-        notes = [note for run in runs for note in run.notes] if runs else notes
-    _warn(notes)
+        page = made.save(output)
+    _warn([*notes, *(note for run in runs for note in run.notes)])
     if args.json:
         counts = {"traces": len(traces)} | {
             name: sum(getattr(trace, name) for trace in traces)
@@ -83,14 +83,16 @@ def _view_folder(root: Path, args: argparse.Namespace) -> int:
     """The list of runs, and the report of each run."""
     from skd_lab.runs import Run, list_runs
     from skd_lab.views import render_index, render_report, run_summaries
-    from skd_lab.views.index import REPORT
+    from skd_lab.views.index import REPORT, notes_of
 
     output = _output(args.output, root / "index.html")
-    page = render_index(root, title=args.title, at=output).save(output)
     summaries = run_summaries(root)
-    _warn([note for summary in summaries for note in summary["notes"]])
-    for found in list_runs(root):
-        render_report(Run(found.path, strict=False)).save(found.path / REPORT)
+    page = render_index(root, title=args.title, at=output).save(output)
+    for found, summary in zip(list_runs(root), summaries, strict=True):
+        opened = Run(found.path, strict=False)
+        render_report(opened).save(found.path / REPORT)
+        summary["notes"] = notes_of(opened)
+        _warn(summary["notes"])
     if args.json:
         from skd_lab.records import to_json
 
@@ -116,8 +118,6 @@ def _output(asked: Path | None, default: Path) -> Path:
 
 
 def _warn(notes: list[str]) -> None:
-    import sys
-
     for note in notes:
         print(f"skd-lab: {note}", file=sys.stderr)
 

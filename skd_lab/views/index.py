@@ -130,8 +130,13 @@ def _summary(run: Run) -> dict[str, Any]:
         "replaced_last": None if math.isnan(last) else last,
         "metric": score.get("metric"),
         **{key: score.get(key) for key in ("value", "low", "high")},
-        "notes": list(run.notes),
+        "notes": notes_of(run),
     }
+
+
+def notes_of(run: Run) -> list[str]:
+    """The run's notes on damage, each with the run's name."""
+    return [note if run.name in note else f"{run.name}/{note}" for note in run.notes]
 
 
 def _row(run: Run, summary: dict[str, Any], start: Path) -> str:

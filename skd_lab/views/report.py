@@ -115,18 +115,22 @@ def _reading(run: Run, rows: Sequence[dict[str, Any]]) -> str:
     done, planned = progress(run)
     if planned is not None and done < planned:
         says.append(
-            f"{done} of {planned} updates are recorded: the run goes on, or it was stopped "
-            "(skd-lab train --resume goes on with it)."
+            f"{done} of {planned} updates are recorded: the run goes on, or it was stopped and "
+            "can be resumed."
         )
     by_name = {str(row.get("name")): row for row in rows}
     method = str(run.config.get("method", "this method"))
     own = by_name.get(method) or (rows[-1] if rows else {})
     start = by_name.get("start") or by_name.get("step 0") or {}
     if is_number(own.get("value")):
+        seen = own["step"] if is_number(own.get("step")) else done
         said = (
-            f"After {done} updates the student trained with {method} has "
-            f"{metric_name(own)} {percent(own['value'])} on {own.get('n')} held-out prompts"
+            f"After {seen} updates the student trained with {method}"
+            if seen
+            else "The student as it was"
         )
+        said += f" has {metric_name(own)} {percent(own['value'])}"
+        said += f" on {own.get('n')} held-out prompts"
         said += f" (95% interval {interval(own)})" if interval(own) else ""
         if start is not own and is_number(start.get("value")):
             said += f"; it began at {percent(start['value'])}"

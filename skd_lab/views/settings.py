@@ -45,8 +45,8 @@ def settings_markup(run: Run) -> str:
     )
     table = (
         '<div class="wide" tabindex="0" role="region" aria-label="Settings that differ from the '
-        'defaults"><table class="plain"><thead><tr><th scope="col">setting</th><th scope="col">'
-        f'here</th><th scope="col">default</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        'defaults"><table class="plain config"><thead><tr><th scope="col">setting</th>'
+        f'<th scope="col">here</th><th scope="col">default</th></tr></thead><tbody>{rows}</tbody></table></div>'
         if rows
         else "<p>Every setting is the default.</p>"
     )
@@ -57,10 +57,11 @@ def settings_markup(run: Run) -> str:
     again = (
         f"skd-lab train --config {shlex.quote(str(run.path / 'config.json'))} --run-dir runs/again"
     )
+    lead = "The other" if changed else "The"
     return (
-        f"{table}<details><summary>The other {len(same)} settings, as by default</summary>"
+        f"{table}<details><summary>{lead} {len(same)} settings, as by default</summary>"
         f'<dl class="settings">{rest}</dl></details>'
-        f"<details><summary>config.json</summary><pre>{escape(to_json(config, 2))}</pre></details>"
+        f'<details class="raw"><summary>config.json</summary><pre>{escape(to_json(config, 2))}</pre></details>'
         f'<p class="small">The same run again: <code>{escape(again)}</code></p>'
     )
 
@@ -75,6 +76,7 @@ _KEYS = {
     "transformers": "transformers",
     "accelerate": "accelerate",
     "skd_lab": "skd_lab",
+    "commit": "commit",
     "command": "command",
 }
 
@@ -85,8 +87,8 @@ def environment_markup(run: Run) -> str:
     sessions = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
     if not sessions:
         return (
-            "<p>Not recorded: the run folder holds no environment.json, so versions, device and "
-            "command are not known.</p>"
+            "<p>Not recorded: the run folder holds no environment.json that can be read, so "
+            "versions, device and command are not known.</p>"
         )
     keys = [*_KEYS, *dict.fromkeys(key for one in sessions for key in one if key not in _KEYS)]
     rows = []
@@ -97,7 +99,11 @@ def environment_markup(run: Run) -> str:
         cells = ""
         for n, value in enumerate(values):
             new = n > 0 and value != values[n - 1] and key not in ("started", "from_step")
-            text = f"<code>{escape(value)}</code>" if key == "command" else escape(_value(value))
+            text = escape(_value(value))
+            if key == "command":
+                text = f"<code>{text}</code>"
+            elif key == "started":
+                text = text.replace("T", " ", 1)
             cells += f"<td><b>{text}</b></td>" if new else f"<td>{text}</td>"
         rows.append(f'<tr><th scope="row">{escape(_KEYS.get(key, key))}</th>{cells}</tr>')
     heads = "".join(f'<th scope="col">session {n}</th>' for n in range(1, len(sessions) + 1))
