@@ -47,9 +47,12 @@ if TYPE_CHECKING:
     from skd_lab.tasks import TASKS as TASKS
     from skd_lab.tasks import get_task as get_task
     from skd_lab.train import train as train
+    from skd_lab.views import plot_strip as plot_strip
     from skd_lab.views import plot_training as plot_training
+    from skd_lab.views import redecide as redecide
     from skd_lab.views import render_report as render_report
     from skd_lab.views import render_strip as render_strip
+    from skd_lab.views import save_traces as save_traces
 
 __version__ = "0.1.0"
 
@@ -76,7 +79,14 @@ _PUBLIC = {
     "speculative": ["interleaved_rollout", "speculative_rollout", "stream_rollout"],
     "tasks": ["TASKS", "get_task"],
     "train": ["train"],
-    "views": ["plot_training", "render_report", "render_strip"],
+    "views": [
+        "plot_strip",
+        "plot_training",
+        "redecide",
+        "render_report",
+        "render_strip",
+        "save_traces",
+    ],
 }
 _HOME = {name: room for room, names in _PUBLIC.items() for name in names}
 __all__ = sorted(_HOME)  # noqa: PLE0605

@@ -68,7 +68,7 @@ def test_a_page_allows_its_own_script_and_nothing_else():
 def test_an_iframe_holds_the_page_and_may_only_run_scripts():
     fragment = Fragment("t", "<p>text</p>", script="window.x = 1;")
     [(tag, attributes)] = Reader(fragment.iframe(height=300)._repr_html_()).elements
-    assert tag == "iframe" and attributes["sandbox"] == "allow-scripts"
+    assert tag == "iframe" and attributes["sandbox"] == "allow-scripts allow-downloads"
     assert attributes["srcdoc"] == fragment.page()
     assert "height:300px" in attributes["style"]
 

@@ -1,23 +1,40 @@
 """Views: records in; an object that shows itself, or a Figure, out. No view runs a model."""
 
 from skd_lab.views.curves import curve_svg, plot_training
+from skd_lab.views.exports import traces_to_csv, traces_to_json, traces_to_text
+from skd_lab.views.histograms import block_histogram, rank_histogram
 from skd_lab.views.history import before_and_after
 from skd_lab.views.index import render_index, run_summaries
 from skd_lab.views.page import Fragment
+from skd_lab.views.picture import plot_strip
+from skd_lab.views.redecide import Redecided, acceptance_by_k, k_stops, redecide, why_not
 from skd_lab.views.report import render_report
-from skd_lab.views.strip import boot_script, render_strip, strip_body
+from skd_lab.views.strip import StripView, boot_script, render_strip, save_traces, strip_body
 from skd_lab.views.text import wdiff
 
 __all__ = [
     "Fragment",
+    "Redecided",
+    "StripView",
+    "acceptance_by_k",
     "before_and_after",
+    "block_histogram",
     "boot_script",
     "curve_svg",
+    "k_stops",
+    "plot_strip",
     "plot_training",
+    "rank_histogram",
+    "redecide",
     "render_index",
     "render_report",
     "render_strip",
     "run_summaries",
+    "save_traces",
     "strip_body",
+    "traces_to_csv",
+    "traces_to_json",
+    "traces_to_text",
     "wdiff",
+    "why_not",
 ]

@@ -86,10 +86,13 @@ class Fragment:
         return Path(path)
 
     def iframe(self, height: int = 480) -> "Fragment":
-        """The page inside a frame of its own, for viewers that keep scripts out of outputs."""
+        """The page inside a frame of its own, for viewers that keep scripts out of outputs.
+
+        It may run scripts and save files, and has no way to the page around it.
+        """
         source = html.escape(self.page(), quote=True)
         markup = (
-            f'<iframe sandbox="allow-scripts" title="{escape(self.title)}" srcdoc="{source}" '
+            f'<iframe sandbox="allow-scripts allow-downloads" title="{escape(self.title)}" srcdoc="{source}" '
             f'style="width:100%;height:{int(height)}px;border:0"></iframe>'
         )
         return Fragment(self.title, markup, text=self.text)

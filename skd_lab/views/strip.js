@@ -1,6 +1,5 @@
-/* The token strip. Body of a function (element, props, trigger, watch); views/strip.py puts CSS,
-   strip_model.js and strip_card.js before it, strip_keys.js behind it. props.value: NDJSON of traces (schema skd-trace/1);
-   props.title: a heading. trigger("pick", {trace, i}) when a token is pinned; watch("value", f).
+/* The token strip. Body of a function (element, props, trigger, watch), put together by
+   views/strip.py out of this file and its neighbours; docs of props and events are there.
    Everything is built with createElement and text nodes inside a shadow root; no ids, no globals. */
 
 const PAGE = 5000; /* tokens drawn at once; more on request */
@@ -10,42 +9,101 @@ style.textContent = CSS;
 const frame = el("div", "skd");
 root.replaceChildren(style, frame);
 
+/* What is looked at and how: from the host's props first, then from the user. */
+const view = { k: null, colour: "rank", layout: "inline", highlight: null, all: false, predict: false };
 let state = null;
 
-function draw() {
-  const before = state?.at ?? null, focused = root.activeElement?.closest(".tok") !== undefined && root.activeElement !== null;
-  const { traces, notes } = parseTraces(props.value);
-  state = { traces, strips: [], at: null, pinned: false, card: el("aside", "card") };
+const emit = (name, payload) => trigger?.(name, payload);
+const hostDoes = (name) => list(props.actions).includes(name);
+
+function draw(text) {
+  const before = state?.at ?? null, kept = state?.pinned ?? false;
+  const focused = root.activeElement?.closest(".tok") != null;
+  const reader = newReader();
+  state = null; // should anything below throw, the next value starts afresh
+  readMore(reader, text);
+  if (reader.rest.trim() && !watch && !props.streaming) reader.notes.push("The last line was cut off and is left out.");
+  const { traces } = reader;
+  const fresh = { reader, traces, strips: [], at: null, pinned: false, card: el("aside", "card"), notes: el("div", "notes"), main: el("div", "main") };
+  state = fresh;
   state.card.setAttribute("role", "region");
   state.card.tabIndex = 0;
-  const main = el("div", "main");
-  if (props.title) main.append(el("h2", "head2", String(props.title)));
-  notes.forEach((note) => main.append(el("p", "note", note)));
-  if (!traces.length) main.append(el("p", "note", "Nothing recorded yet: there is no trace to show."));
-  traces.forEach((trace, index) => main.append(section(trace, index)));
-  if (traces.length) {
-    main.append(el("p", "keys", el("kbd", "", "← →"), " move  ", el("kbd", "", "n"), " ", el("kbd", "", "p"),
-      " next, previous refusal  ", el("kbd", "", "Enter"), " pin  ", el("kbd", "", "Esc"), " let go"));
-  }
-  frame.replaceChildren(el("div", "layout", main, state.card));
+  state.status = el("p", "spoken");
+  state.status.setAttribute("role", "status");
+  if (props.title) state.main.append(el("h2", "head2", clean(props.title)));
+  state.main.append(state.notes);
+  drawNotes();
+  if (traces.length && props.controls !== false) state.main.append(controls());
+  traces.forEach((trace, index) => state.main.append(section(trace, index)));
+  if (traces.length) state.main.append(keysLine());
+  frame.replaceChildren(el("div", "layout", state.main, state.card), state.status);
+  applyView();
   clear();
-  if (before && tokenNode(before)) show(before, focused);
+  if (before && (tokenNode(before) || focused)) {
+    show(tokenNode(before) ? before : { trace: 0, place: 0 }, focused);
+    state.pinned = kept;
+  }
+  say(true);
+}
+
+/* More lines of the same text: what is drawn stays as it is. */
+function extend(text) {
+  const { reader, traces } = state, had = traces.length, seen = reader.notes.length;
+  readMore(reader, text);
+  if (reader.notes.length !== seen || !had) drawNotes();
+  for (let index = Math.max(0, had - 1); index < traces.length; index += 1) {
+    if (index < had) grow(index);
+    else state.main.insertBefore(section(traces[index], index), state.main.querySelector(":scope > .keys"));
+  }
+  syncControls();
+  say();
+}
+
+function drawNotes() {
+  const { traces, reader } = state;
+  const words = traces.length || reader.notes.length ? reader.notes
+    : [props.streaming ? "Waiting for the first token." : "Nothing recorded yet: there is no trace to show."];
+  state.notes.replaceChildren(...words.map((note) => el("p", "note", clean(note))));
+}
+
+/* A screen reader hears of a growing text every two seconds, not at every token. */
+function say(now = false) {
+  clearTimeout(state.timer);
+  const own = state, write = () => {
+    const tokens = own.traces.reduce((sum, trace) => sum + trace.tokens.length, 0);
+    const replaced = own.strips.reduce((sum, one) => sum + one.decided.replaced, 0);
+    own.status.textContent = `${tokens} tokens, ${replaced} replaced${props.streaming ? ", still writing" : ""}`;
+    own.spokenAt = Date.now();
+  };
+  const wait = now ? 0 : Math.max(0, 2000 - (Date.now() - (own.spokenAt ?? 0)));
+  if (wait) own.timer = setTimeout(write, wait);
+  else write();
 }
 
 /* --- one trace --- */
 
-function section(trace, index) {
-  const header = trace.header, counts = countsOf(trace), classes = rankClasses(header.accept_top_k);
-  const box = el("section", "trace");
+function traceName(header, index) {
+  if (header.label) return clean(header.label);
   const step = header.run ? finite(header.step) : null;
-  const name = [header.method, step === null ? null : step === 0 ? "before training" : `after step ${step}`];
-  box.append(el("h3", "name", name.filter(Boolean).join(" · ") || `Trace ${index + 1}`));
+  return [header.method && clean(header.method), step === null ? null : step === 0 ? "before training" : `after step ${step}`].filter(Boolean).join(" · ") || `Trace ${index + 1}`;
+}
+
+function section(trace, index) {
+  const header = trace.header, limit = limitWords(header), box = el("section", "trace");
+  const text = el("div", "strip");
+  const own = {
+    index, box, text, nodes: [], parts: keptPieces(trace.tokens), shown: 0, limit: PAGE, active: 0,
+    decided: decide(trace, view.k), guesses: new Set(), legend: el("ul", "legend"), sum: el("p", "sum"), whatIf: el("div", "whatif"), table: el("div", "sheet"),
+  };
+  state.strips[index] = own;
+  box.append(el("h3", "name", traceName(header, index)));
   const facts = [
-    header.student && `student ${header.student}`, header.teacher && `teacher ${header.teacher}`,
-    finite(header.accept_top_k) && `accepts the teacher’s top K\u00a0=\u00a0${header.accept_top_k}`,
+    header.student && `student ${clean(header.student)}`, header.teacher && `teacher ${clean(header.teacher)}`,
+    header.rule === "lossless" ? "lossless speculative sampling" : limit && `accepts the teacher’s top K\u00a0=\u00a0${limit}`,
     finite(header.gamma) && `drafts of γ\u00a0=\u00a0${header.gamma}`, header.finished === false && "cut at the length limit",
   ];
   box.append(el("p", "facts", facts.filter(Boolean).join(" · ")));
+  if (header.note) box.append(el("p", "facts", clean(header.note)));
   if (header.prompt) {
     const prompt = String(header.prompt);
     /* one line without a chat template's markers; unfolded, the prompt is there as it was */
@@ -53,201 +111,122 @@ function section(trace, index) {
     const summary = el("summary", "", el("b", "", "Prompt"), paint(el("span"), [["text", " "], ...pieces(start)]));
     box.append(el("details", "prompt", summary, paint(el("div"), pieces(prompt), true)));
   }
-  const text = strip(trace, index, classes);
-  box.append(legend(trace, counts, classes, text), sums(trace, counts), text);
-  if (!trace.tokens.length) box.append(el("p", "note", "This completion has no tokens."));
-  more(text, trace, index);
+  text.setAttribute("role", "listbox");
+  text.setAttribute("aria-label", `Tokens of ${traceName(header, index)}`);
+  text.setAttribute("aria-orientation", "horizontal");
+  box.append(own.legend, own.sum, own.whatIf, text, own.table);
+  if (!trace.tokens.length && !props.streaming) box.append(el("p", "note", "This completion has no tokens."));
+  more(index);
+  tell(index);
   return box;
 }
 
-function sums(trace, counts) {
-  const proposed = counts.accepted + counts.replaced + counts.discarded, judged = counts.accepted + counts.replaced;
-  if (!proposed) return el("p", "sum", `${trace.tokens.length} tokens, none of them proposed by a student and judged`);
-  const share = judged ? ` · ${counts.replaced} of ${judged} judged tokens refused (${percent(counts.replaced / judged)})` : "";
-  return el("p", "sum", `${counts.accepted} accepted + ${counts.replaced} replaced + ${counts.discarded} discarded = ${proposed} proposed${share}`);
-}
-
-function legend(trace, counts, classes, text) {
-  const bar = el("ul", "legend");
-  bar.setAttribute("aria-label", "Legend; a button picks out its tokens");
-  const item = (name, words, count, lead = "") => {
-    const caption = el("span", "", el("span", "lead", lead), words);
-    const button = el("button", "", el("span", `swatch ${name}`), caption, el("b", "", `${count}`));
-    button.type = "button";
-    button.dataset.only = name;
-    button.setAttribute("aria-pressed", "false");
-    button.addEventListener("click", () => filter(text, bar, button));
-    bar.append(el("li", "", button));
-  };
-  const ranks = new Map();
-  trace.tokens.forEach((token) => { const name = classOf(token, classes); ranks.set(name, (ranks.get(name) ?? 0) + 1); });
-  classes.forEach((one) => { if (ranks.get(one.name)) item(one.name, one.label, ranks.get(one.name), "accepted, "); });
-  if (counts.accepted + counts.replaced) item("replaced", "refused and replaced", counts.replaced);
-  if (counts.discarded) item("discarded", "discarded", counts.discarded);
-  if (counts.unverified) item("plain", "not judged", counts.unverified);
-  return bar;
-}
-
-/* Pick out one class of tokens; for discarded proposals: show them as ghosts in the text. */
-function filter(text, bar, button) {
-  const on = button.getAttribute("aria-pressed") !== "true", name = button.dataset.only;
-  bar.querySelectorAll("button").forEach((one) => {
-    if ((one.dataset.only === "discarded") === (name === "discarded")) one.setAttribute("aria-pressed", "false");
-  });
-  button.setAttribute("aria-pressed", `${on}`);
-  if (name === "discarded") { text.classList.toggle("show-ghosts", on); return; }
-  text.classList.toggle("filtered", on);
-  for (const node of text.querySelectorAll(".tok")) node.classList.toggle("on", on && node.classList.contains(name));
-}
-
-/* --- the text --- */
-
 const RTL = /[\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}]/u;
 
-function strip(trace, index, classes) {
-  const text = el("div", "strip");
-  text.setAttribute("role", "listbox");
-  text.setAttribute("aria-label", `Tokens of ${trace.header.method ? `${trace.header.method}, ` : ""}trace ${index + 1}`);
-  text.setAttribute("aria-orientation", "horizontal");
-  // set once: dir="auto" would be resolved again for every token
-  const strong = /\p{L}/u.exec(trace.tokens.map((token) => token.kept).join(""));
-  text.dir = strong && RTL.test(strong[0]) ? "rtl" : "ltr";
-  state.strips.push({ text, classes, shown: 0, parts: keptPieces(trace.tokens), active: 0 });
-  return text;
+/* Draw tokens up to the page's end. They are filled before they are attached. */
+function more(index) {
+  const trace = state.traces[index], own = state.strips[index], until = Math.min(trace.tokens.length, own.limit);
+  const fragment = document.createDocumentFragment();
+  for (let place = own.shown; place < until; place += 1) {
+    const node = el("span");
+    node.setAttribute("role", "option");
+    node.setAttribute("aria-selected", "false");
+    node.tabIndex = -1;
+    node.dataset.trace = `${index}`;
+    node.dataset.place = `${place}`;
+    own.nodes.push(node);
+    fill(trace, own, place);
+    fragment.append(node);
+    if (!own.text.dir) {
+      // set once: dir="auto" would be resolved again for every token
+      const strong = /\p{L}/u.exec(trace.tokens[place].kept);
+      if (strong) own.text.dir = RTL.test(strong[0]) ? "rtl" : "ltr";
+    }
+  }
+  own.shown = until;
+  own.text.append(fragment);
+  if (own.nodes.length) own.nodes[own.active].tabIndex = 0;
+  own.box.querySelector(".more")?.remove();
+  if (until < trace.tokens.length) {
+    own.text.after(button("more", `Show more: ${whole(until)} of ${whole(trace.tokens.length)} tokens are drawn`, () => { own.limit += PAGE; more(index); tell(index); }));
+  }
 }
 
-function more(text, trace, index) {
-  const own = state.strips[index], until = Math.min(trace.tokens.length, own.shown + PAGE);
-  const fragment = document.createDocumentFragment();
-  for (let place = own.shown; place < until; place += 1) fragment.append(tokenElement(trace, index, place, own));
-  own.shown = until;
-  text.append(fragment);
-  if (text.firstElementChild) text.children[own.active].tabIndex = 0;
-  if (until < trace.tokens.length) {
-    const button = el("button", "more", `Show more: ${until} of ${trace.tokens.length} tokens are drawn`);
-    button.type = "button";
-    button.addEventListener("click", () => { button.remove(); more(text, trace, index); });
-    queueMicrotask(() => text.after(button));
+/* New tokens of a trace. Bytes that were open at its end may have become a character. */
+function grow(index) {
+  const trace = state.traces[index], own = state.strips[index], had = own.parts.length;
+  if (trace.tokens.length === had) return;
+  const start = decodeStart(trace.tokens, had), parts = keptPieces(trace.tokens.slice(start));
+  own.decided = decide(trace, view.k);
+  for (let place = start; place < had; place += 1) {
+    const before = JSON.stringify(own.parts[place]);
+    own.parts[place] = parts[place - start];
+    if (place < own.shown && before !== JSON.stringify(own.parts[place])) fill(trace, own, place);
   }
+  own.parts.push(...parts.slice(had - start));
+  more(index);
+  tell(index);
 }
 
 const SPECIAL = /^<\|[^<>|]*\|>$|^<\/?(s|eos|bos|pad|unk|start_of_turn|end_of_turn)>$/;
 
-function tokenElement(trace, index, place, own) {
-  const token = trace.tokens[place], parts = own.parts[place], name = classOf(token, own.classes);
-  const node = el("span", `tok ${name}`);
-  node.setAttribute("role", "option");
-  node.setAttribute("aria-selected", "false");
-  node.setAttribute("aria-label", label(token, parts));
-  node.tabIndex = -1;
-  node.dataset.trace = `${index}`;
-  node.dataset.place = `${place}`;
-  if (SPECIAL.test(token.kept)) node.classList.add("special");
-  const shown = parts.length ? parts : [["chip", `id ${token.kept_id}`]];
-  if (name === "replaced") {
-    const proposed = lonePieces(token.proposed, token.proposed_bytes);
-    node.append(paint(el("del", "del"), proposed.length ? proposed : [["chip", `id ${token.proposed_id}`]]),
-      paint(el("ins", "ins"), shown, true));
+function classNameOf(trace, own, place) {
+  const token = trace.tokens[place], { verdicts, fork } = own.decided, verdict = verdicts[place];
+  let name = SPECIAL.test(token.kept) ? "tok special" : "tok";
+  if (view.predict) return `${name} ${verdict === "plain" ? "plain" : "guess"}${own.guesses.has(place) ? " marked" : ""}`;
+  name += ` ${verdict} ${shadeOf(token, verdict, view.colour)}`;
+  if (own.guesses.has(place)) name += " marked";
+  if (fork !== null && place >= fork) name += place === fork ? " fork" : " hatched";
+  if (verdict !== recorded(token) && !isGiven(trace)) name += " flipped";
+  if (trace.header.diverges_at === token.i) name += " parting";
+  if (view.highlight && isLit(token, own.index)) name += " lit";
+  return name;
+}
+
+function isLit(token, index) {
+  const { rank, tokens } = view.highlight;
+  if (Array.isArray(rank)) return token.teacher_rank >= rank[0] && token.teacher_rank <= rank[1];
+  return list(tokens).some((one) => one?.[0] === index && one?.[1] === token.i);
+}
+
+/* What a token's node holds; its node stays the same. */
+function fill(trace, own, place) {
+  const node = own.nodes[place], token = trace.tokens[place], now = standing(trace, place, own);
+  node.className = classNameOf(trace, own, place);
+  node.replaceChildren();
+  const kept = now.parts.length ? now.parts : [["chip", `id ${token.kept_id}`]], proposed = proposedPieces(token);
+  if (view.predict && now.verdict !== "plain") {
+    paint(node, now.verdict === "replaced" ? proposed : kept, true);
+    node.setAttribute("aria-label", `token ${token.i}: proposed ${spoken(now.verdict === "replaced" ? proposed : kept)}`);
+    return;
+  }
+  node.setAttribute("aria-label", label(now));
+  if (now.verdict === "replaced") {
+    node.append(paint(el("del", "del"), proposed.length ? proposed : [["chip", `id ${token.proposed_id}`]]), paint(el("ins", "ins"), kept, true));
   } else {
-    paint(node, shown, true);
+    paint(node, kept, true);
   }
   const thrown = list(token.discarded);
-  if (thrown.length) {
-    const ghosts = el("span", "ghosts");
-    ghosts.setAttribute("aria-hidden", "true");
-    thrown.forEach((entry) => paint(ghosts, lonePieces(entry?.[1], entry?.[2])));
-    node.append(ghosts);
-  }
-  return node;
+  if (!thrown.length) return;
+  const ghosts = el("span", "ghosts");
+  ghosts.setAttribute("aria-hidden", "true");
+  thrown.forEach((entry) => paint(ghosts, lonePieces(entry?.[1], entry?.[2])));
+  node.append(ghosts);
 }
 
-/* --- which token the card shows: hover, focus and tap are one path --- */
-
-const tokenNode = (at) => state.strips[at.trace]?.text.children[at.place] ?? null;
-const placeOf = (node) => ({ trace: Number(node.dataset.trace), place: Number(node.dataset.place) });
-
-function clear() {
-  if (state.at) tokenNode(state.at)?.setAttribute("aria-selected", "false");
-  state.at = null;
-  state.pinned = false;
-  state.card.setAttribute("aria-label", "About a token");
-  state.card.replaceChildren(el("p", "empty", el("b", "", "Point at a token, tap it, or walk with the arrow keys. "),
-    "This card then shows what the student proposed, how the teacher ranked it, and both models’ most likely tokens on one scale."));
+/* Another K, colour or highlight: classes change, and the insides of what was decided otherwise. */
+function recolour() {
+  state.traces.forEach((trace, index) => {
+    const own = state.strips[index], before = own.decided;
+    if (before.k !== view.k) own.decided = decide(trace, view.k);
+    const { verdicts, fork } = own.decided, unsure = (one, place) => one !== null && place > one;
+    for (let place = 0; place < own.shown; place += 1) {
+      if (verdicts[place] !== before.verdicts[place] || unsure(fork, place) !== unsure(before.fork, place)) { fill(trace, own, place); continue; }
+      const name = classNameOf(trace, own, place);
+      if (own.nodes[place].className !== name) own.nodes[place].className = name;
+    }
+    tell(index);
+  });
+  syncControls();
+  if (state.at) showAgain();
 }
-
-function show(at, focus = false) {
-  const node = tokenNode(at), own = state.strips[at.trace], trace = state.traces[at.trace];
-  if (!node) return;
-  if (state.at) tokenNode(state.at)?.setAttribute("aria-selected", "false");
-  state.at = at;
-  node.setAttribute("aria-selected", "true");
-  own.text.children[own.active].tabIndex = -1;
-  own.active = at.place;
-  node.tabIndex = 0;
-  const token = trace.tokens[at.place];
-  const close = el("button", "close", "✕");
-  close.type = "button";
-  close.setAttribute("aria-label", "Close the card");
-  close.addEventListener("click", () => { clear(); node.focus({ preventScroll: true }); clear(); });
-  const nodes = cardNodes(token, trace.header, own.parts[at.place]);
-  nodes[0].append(state.pinned ? el("span", "pinned", "pinned") : "", close);
-  state.card.setAttribute("aria-label", `About token ${token.i}`);
-  state.card.replaceChildren(...nodes);
-  state.card.scrollTop = 0;
-  if (focus) node.focus();
-}
-
-function pin(node) {
-  state.pinned = true;
-  show(placeOf(node));
-  node.scrollIntoView({ block: "nearest" }); // the sheet of a narrow page must not lie over it
-  trigger?.("pick", { trace: state.at.trace, i: state.traces[state.at.trace].tokens[state.at.place].i });
-}
-
-const tokenAt = (event) => event.target.closest?.(".tok") ?? null;
-
-frame.addEventListener("pointerover", (event) => {
-  const node = tokenAt(event);
-  if (node && !state.pinned && event.pointerType !== "touch") show(placeOf(node));
-});
-frame.addEventListener("focusin", (event) => {
-  const node = tokenAt(event);
-  if (node && state.at && tokenNode(state.at) === node) return;
-  if (node) show(placeOf(node));
-});
-frame.addEventListener("click", (event) => {
-  const node = tokenAt(event);
-  if (!node) return;
-  const again = state.pinned && tokenNode(state.at) === node;
-  node.focus({ preventScroll: true });
-  if (again) { state.pinned = false; show(placeOf(node)); } else pin(node);
-});
-
-/* --- light or dark: what is really behind the strip decides, not what the system prefers --- */
-
-function theme() {
-  for (let node = element; node; node = node.parentElement ?? node.getRootNode().host) {
-    const [r, g, b, a = 1] = (getComputedStyle(node).backgroundColor.match(/[\d.]+/g) ?? []).map(Number);
-    if (a > 0.5 && b !== undefined) return 0.2126 * r + 0.7152 * g + 0.0722 * b < 128 ? "dark" : "light";
-  }
-  return matchMedia("(prefers-color-scheme: dark)").matches && getComputedStyle(document.documentElement).colorScheme.includes("dark") ? "dark" : "light";
-}
-
-const applyTheme = () => { frame.dataset.theme = theme(); };
-const watcher = new MutationObserver(applyTheme);
-for (const node of [document.documentElement, document.body]) {
-  watcher.observe(node, { attributes: true, attributeFilter: ["class", "style", "data-theme", "data-jp-theme-light"] });
-}
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
-
-function drawSafely() {
-  try {
-    draw();
-  } catch (error) {
-    // never a blank component: the text that was there without scripts comes back
-    frame.replaceChildren(el("p", "note", `The strip could not be drawn: ${error?.message ?? error}`), el("slot"));
-  }
-}
-applyTheme(); // before there is anything that a look at computed styles would have to lay out
-drawSafely();
-watch?.("value", drawSafely);

@@ -1,28 +1,11 @@
-/* Records to what the strip says about them. No DOM here. Token text is data and stays data. */
+/* Records to what the strip says about them: reading, decisions, counts. No DOM here. Token text is
+   data and stays data. Ranks count from 1, on the teacher's raw logits. */
 
 const SCHEMA = "skd-trace/1";
 
-/* NDJSON text -> {traces, notes}. A damaged line is left out and named; the good part is shown. */
-function parseTraces(text) {
-  const traces = [], notes = [];
-  String(text ?? "").split("\n").forEach((line, number) => {
-    if (!line.trim()) return;
-    let record = null;
-    try { record = JSON.parse(line); } catch { /* named below */ }
-    if (record && typeof record === "object" && "schema" in record) {
-      if (record.schema !== SCHEMA) notes.push(`Line ${number + 1}: schema ${record.schema} is not ${SCHEMA}.`);
-      traces.push({ header: record, tokens: [] });
-    } else if (record && typeof record === "object" && traces.length && typeof record.kept === "string") {
-      traces[traces.length - 1].tokens.push(record);
-    } else {
-      notes.push(`Line ${number + 1} is damaged and left out.`);
-    }
-  });
-  return { traces, notes };
-}
-
 const finite = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null);
 const list = (value) => (Array.isArray(value) ? value : []);
+const whole = (n) => n.toLocaleString("en-US");
 
 function percent(p) {
   p = finite(p);
@@ -32,176 +15,127 @@ function percent(p) {
   return `${(100 * p).toFixed(1)}%`;
 }
 
+/* Reads NDJSON that may grow. A damaged line is left out and named; the last line waits while it is
+   no whole record yet. */
+function newReader() {
+  return { seen: "", lines: 0, rest: "", traces: [], notes: [] };
+}
+
+function readMore(reader, text) {
+  const lines = (reader.rest + text.slice(reader.seen.length)).split("\n");
+  reader.seen = text;
+  reader.rest = lines.pop();
+  lines.forEach((line) => readLine(reader, line));
+  if (reader.rest.trim() && parsed(reader.rest)) {
+    readLine(reader, reader.rest);
+    reader.rest = "";
+    reader.lines -= 1; // its line end comes with the next piece, as an empty line
+  }
+}
+
+function parsed(line) {
+  try { return JSON.parse(line); } catch { return null; }
+}
+
+function readLine(reader, line) {
+  reader.lines += 1;
+  if (!line.trim()) return;
+  const record = parsed(line);
+  if (record && typeof record === "object" && "schema" in record) {
+    if (record.schema !== SCHEMA) reader.notes.push(`Line ${reader.lines}: schema ${record.schema} is not ${SCHEMA}; this page may be too old for it.`);
+    reader.traces.push({ header: record, tokens: [] });
+  } else if (record && typeof record === "object" && reader.traces.length && typeof record.kept === "string") {
+    reader.traces[reader.traces.length - 1].tokens.push(record);
+  } else {
+    reader.notes.push(`Line ${reader.lines} is damaged and left out.`);
+  }
+}
+
+/* --- decisions --- */
+
 const isReplaced = (token) => token.source === "teacher" && token.teacher_rank > 0;
 const isAccepted = (token) => token.source === "student" && token.teacher_rank > 0;
+const recorded = (token) => (isReplaced(token) ? "replaced" : isAccepted(token) ? "accepted" : "plain");
 
-function countsOf(trace) {
-  const counts = { accepted: 0, replaced: 0, discarded: 0, unverified: 0 };
-  for (const token of trace.tokens) {
-    if (isReplaced(token)) counts.replaced += 1;
-    else if (isAccepted(token)) counts.accepted += 1;
-    else counts.unverified += 1;
-    counts.discarded += list(token.discarded).length;
-  }
-  return counts;
+/* K as recorded: a number, a list (K of each position; the last one holds on), or null. */
+function limitAt(header, i) {
+  const k = header.accept_top_k;
+  return Array.isArray(k) ? finite(k[Math.min(i, k.length - 1)]) : finite(k);
 }
 
-/* Rank classes 1 | 2-5 | 6-25 | 26-K, cut at K. */
-function rankClasses(acceptTopK) {
-  const limit = finite(acceptTopK) ?? Infinity, classes = [];
-  let low = 1;
-  for (const high of [1, 5, 25, Infinity]) {
-    if (low > limit) break;
-    const top = Math.min(high, limit);
-    const label = top === low ? `${low}` : top === Infinity ? `${low} and on` : `${low}–${top}`;
-    classes.push({ name: `r${classes.length + 1}`, low, high: top, label: `rank ${label}` });
-    low = high + 1;
-  }
-  return classes;
+function limitWords(header) {
+  const k = list(header.accept_top_k).filter((one) => finite(one) !== null);
+  if (!k.length) return finite(header.accept_top_k) === null ? null : `${whole(header.accept_top_k)}`;
+  return k.every((one) => one === k[0]) ? `${whole(k[0])}` : `${whole(k[0])}…${whole(k[k.length - 1])}`;
 }
 
-function classOf(token, classes) {
-  if (isReplaced(token)) return "replaced";
-  if (!isAccepted(token)) return "plain";
-  const found = classes.find((one) => token.teacher_rank <= one.high);
-  return (found ?? classes[classes.length - 1]).name;
+/* Why K cannot be changed afterwards, or null where it can. */
+function whyNot(trace) {
+  const header = trace.header, replacement = header.replacement ?? header.policies?.replacement ?? "teacher_sample";
+  const variant = header.variant ?? header.policies?.variant ?? "paper";
+  if (header.rule === "lossless") return "Lossless speculative sampling accepts by a ratio of probabilities; it has no K.";
+  if (!trace.tokens.some((token) => token.teacher_rank > 0)) return "No token of this text was proposed and judged, so there is nothing to decide again.";
+  if (variant !== "paper") return `The run used the variant ${variant}, whose ranks do not tell what another K would do.`;
+  if (!["teacher_sample", "teacher_argmax"].includes(replacement)) return `Refused tokens were replaced by ${replacement}, which another K would change, too.`;
+  return null;
 }
 
-/* --- text to pieces: [kind, text] with kind text, space, newline, tab or chip --- */
+/* What the teacher would have written at this token, as {id, text, p}, or null. */
+function teacherChoice(token, header) {
+  const replacement = header.replacement ?? header.policies?.replacement;
+  if (isReplaced(token)) return { id: token.kept_id, text: token.kept, hex: token.kept_bytes, p: finite(token.p_teacher) };
+  const top = list(token.teacher_top)[0];
+  if (replacement === "teacher_argmax") return top ? { id: top[0], text: String(top[1] ?? ""), p: finite(top[2]) } : null;
+  const draw = token.teacher_draw;
+  return draw && typeof draw === "object" ? { id: draw.id, text: String(draw.text ?? ""), p: finite(draw.p) } : null;
+}
 
-const INVISIBLE = /[\p{C}\p{Zl}\p{Zp}\u00a0\u2000-\u200a\u202f\u205f\u3000\u115f\u1160\u3164\uffa0\u2800]/u;
-const JOINS = /[\p{L}\p{M}\p{Extended_Pictographic}\u{1f3fb}-\u{1f3ff}\ufe0f]/u;
-const codeName = (char) => `U+${char.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+/* A text that was there before and was only judged: no verdict changes it. */
+const isGiven = (trace) => trace.header.rule === "teacher_forced";
 
-const PRINTABLE = /^[ -~]*$/;
-
-function pieces(text) {
-  if (PRINTABLE.test(text)) {
-    return text.split(/( )/).filter(Boolean).map((part) => (part === " " ? ["space", part] : ["text", part]));
-  }
-  const out = [], chars = Array.from(text);
-  chars.forEach((char, at) => {
-    // zero-width joiners belong to Persian words and to emoji; alone they are invisible
-    const joiner = char === "\u200c" || char === "\u200d";
-    const joins = joiner && JOINS.test(chars[at - 1] ?? "") && JOINS.test(chars[at + 1] ?? "");
-    if (char === " ") out.push(["space", " "]);
-    else if (char === "\n") out.push(["newline", "\n"]);
-    else if (char === "\t") out.push(["tab", "\t"]);
-    else if (INVISIBLE.test(char) && !joins) out.push(["chip", codeName(char)]);
-    else if (out.length && out[out.length - 1][0] === "text") out[out.length - 1][1] += char;
-    else out.push(["text", char]);
+/* The recorded text judged again with another K (null: as recorded). A verdict holds as long as the
+   text before it is the recorded one, so nothing after the fork is certain. */
+function decide(trace, k) {
+  const out = { k, verdicts: [], fork: null, flips: 0, endsAt: null, accepted: 0, replaced: 0, plain: 0 };
+  const last = trace.tokens[trace.tokens.length - 1];
+  const changes = k !== null && whyNot(trace) === null;
+  if (!changes) out.k = null;
+  trace.tokens.forEach((token, place) => {
+    const was = recorded(token);
+    const now = changes && was !== "plain" ? (token.teacher_rank <= k ? "accepted" : "replaced") : was;
+    out.verdicts.push(now);
+    out[now] += 1;
+    if (now === was) return;
+    out.flips += 1;
+    if (out.fork !== null || isGiven(trace)) return;
+    const id = now === "accepted" ? token.proposed_id : teacherChoice(token, trace.header)?.id;
+    if (id === token.kept_id) return; // the same token by another hand: the text goes on as it was
+    out.fork = place;
+    if (trace.header.finished && id === last.kept_id && token !== last) out.endsAt = place;
   });
   return out;
 }
 
-const byteChip = (byte) => ["chip", `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`];
+const discardedOf = (trace) => trace.tokens.reduce((sum, token) => sum + list(token.discarded).length, 0);
 
-function bytesOf(hex, text) {
-  if (typeof hex === "string" && hex.length && hex.length % 2 === 0 && /^[0-9a-f]+$/i.test(hex)) {
-    const bytes = new Uint8Array(hex.length / 2);
-    for (let at = 0; at < bytes.length; at += 1) bytes[at] = parseInt(hex.slice(2 * at, 2 * at + 2), 16);
-    return bytes;
+/* Stops of the slider: 1 ... |V|, with the recorded numbers among them. */
+function stopsOf(traces, extra = []) {
+  const ranks = traces.flatMap((trace) => trace.tokens.map((token) => finite(token.teacher_rank) ?? 0));
+  const size = Math.max(1, ...traces.map((trace) => finite(trace.header.vocab_size) ?? 0), ranks.reduce((a, b) => Math.max(a, b), 1));
+  const own = traces.map((trace) => finite(trace.header.accept_top_k)).concat(extra).filter((k) => k !== null && k >= 1 && k < size);
+  const usual = [1, 2, 3, 5, 10, 25, 50, 100, 200, 1000, 10000].filter((k) => k <= 0.6 * size);
+  return [...new Set([...usual, ...own, size])].sort((a, b) => a - b);
+}
+
+/* Draft blocks: what each proposed, kept, had replaced and threw away. */
+function blocksOf(trace) {
+  const blocks = new Map();
+  for (const token of trace.tokens) {
+    if (!(token.block >= 0)) continue;
+    if (!blocks.has(token.block)) blocks.set(token.block, { accepted: 0, replaced: 0, discarded: 0 });
+    const block = blocks.get(token.block), verdict = recorded(token);
+    if (verdict !== "plain") block[verdict] += 1;
+    block.discarded += list(token.discarded).length;
   }
-  return new TextEncoder().encode(text);
+  return blocks;
 }
-
-const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
-/* Length of the UTF-8 character that starts at bytes[at], or 0 if none does. */
-function characterLength(bytes, at) {
-  const lead = bytes[at];
-  const length = lead < 0xc2 || lead > 0xf4 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-  if (at + length > bytes.length) return 0;
-  try { utf8.decode(bytes.subarray(at, at + length)); } catch { return 0; }
-  return length;
-}
-
-/* Pieces of many tokens whose bytes belong together: a character that is split over tokens is
-   shown where it starts, and its other tokens show their bytes. */
-function joinedPieces(byteLists) {
-  const all = new Uint8Array(byteLists.reduce((sum, bytes) => sum + bytes.length, 0));
-  const owner = new Uint32Array(all.length);
-  let end = 0;
-  byteLists.forEach((bytes, index) => {
-    all.set(bytes, end);
-    owner.fill(index, end, end + bytes.length);
-    end += bytes.length;
-  });
-  const out = byteLists.map(() => ({ run: "", pieces: [] }));
-  const flush = (one) => { if (one.run) one.pieces.push(...pieces(one.run)); one.run = ""; };
-  for (let at = 0; at < all.length;) {
-    const one = out[owner[at]];
-    let length = 0;
-    while (all[at + length] < 0x80 && owner[at + length] === owner[at]) length += 1;
-    length ||= characterLength(all, at);
-    if (length === 0) { flush(one); one.pieces.push(byteChip(all[at])); at += 1; continue; }
-    one.run += utf8.decode(all.subarray(at, at + length));
-    for (let next = at + 1; next < at + length; next += 1) {
-      if (owner[next] !== owner[at]) { flush(out[owner[next]]); out[owner[next]].pieces.push(byteChip(all[next])); }
-    }
-    at += length;
-  }
-  out.forEach(flush);
-  return out.map((one) => one.pieces);
-}
-
-const keptPieces = (tokens) => joinedPieces(tokens.map((token) => bytesOf(token.kept_bytes, token.kept)));
-const lonePieces = (text, hex) => joinedPieces([bytesOf(hex, String(text ?? ""))])[0];
-
-/* --- words --- */
-
-function spoken(parts) {
-  const names = { space: "space", newline: "newline", tab: "tab" };
-  return parts.map(([kind, text]) => names[kind] ?? text).join(" ") || "nothing";
-}
-
-function label(token, parts) {
-  const rank = token.teacher_rank, words = [`token ${token.i}: ${spoken(parts)}`];
-  if (isReplaced(token)) {
-    const proposed = spoken(lonePieces(token.proposed, token.proposed_bytes));
-    words.push(`in place of the refused ${proposed}`, `teacher rank ${rank}`, `student ${percent(token.proposed_p_student)}`);
-  } else if (isAccepted(token)) {
-    words.push("accepted", `teacher rank ${rank}`, `student ${percent(token.p_student)}`);
-  } else {
-    words.push({ student: "written by the student", teacher: "written by the teacher" }[token.source] ?? "from the reference");
-  }
-  return words.join(", ");
-}
-
-/* Rows of the card: both models' top 5 and the tokens in question, best of the teacher first. */
-function duelRows(token, count) {
-  const rows = new Map();
-  const row = (id, text) => {
-    if (!rows.has(id)) rows.set(id, { id, text: String(text ?? ""), student: null, teacher: null, rank: null, shown: false });
-    return rows.get(id);
-  };
-  for (const role of ["student", "teacher"]) {
-    list(token[`${role}_top`]).forEach((entry, at) => {
-      const one = row(entry?.[0], entry?.[1]);
-      one[role] = finite(entry?.[2]);
-      if (role === "teacher") one.rank = at + 1;
-      one.shown ||= at < count;
-    });
-  }
-  if (token.proposed_id >= 0) {
-    const one = row(token.proposed_id, token.proposed);
-    one.shown = true;
-    one.hex = token.proposed_bytes;
-    one.student ??= finite(token.proposed_p_student);
-    one.teacher ??= finite(token.proposed_p_teacher);
-    if (token.teacher_rank > 0) one.rank = token.teacher_rank;
-  }
-  const kept = row(token.kept_id, token.kept);
-  kept.shown = true;
-  kept.hex = token.kept_bytes;
-  kept.student ??= finite(token.p_student);
-  kept.teacher ??= finite(token.p_teacher);
-  const floor = { student: lowest(token.student_top), teacher: lowest(token.teacher_top) };
-  return {
-    floor,
-    rows: [...rows.values()].filter((one) => one.shown).sort((a, b) =>
-      (a.rank ?? 1e9) - (b.rank ?? 1e9) || (b.teacher ?? -1) - (a.teacher ?? -1) || (b.student ?? -1) - (a.student ?? -1)),
-  };
-}
-
-const lowest = (top) => finite(list(top)[list(top).length - 1]?.[2]);

@@ -1,15 +1,14 @@
 """The token strip in a terminal: colours where there are any, word-diff marks where not."""
 
-import math
-
 from rich.console import Console
 from rich.text import Text
 
 from skd_lab.records import Trace, is_replaced
+from skd_lab.views.redecide import k_words, largest_k, recorded
+from skd_lab.views.shades import shade, shade_words
 from skd_lab.views.text import kept_texts, token_text, wdiff
 
-_RANKS = ((1, ""), (5, "#ffffff on #264d7a"), (25, "#ffffff on #2d69ac"))
-_BEYOND = "#0b1420 on #6aa7ee"
+_SHADES = {"r2": "#ffffff on #264d7a", "r3": "#ffffff on #2d69ac", "r4": "#0b1420 on #6aa7ee"}
 _REFUSED, _ARROW, _INSERTED = "strike #c26a12", "bold #c26a12", "bold underline #3a1a00 on #fdd9a0"
 # both the ink and the ground of a token are set, so that it reads on a dark and a light terminal
 
@@ -28,7 +27,7 @@ def strip_text(trace: Trace) -> Text:
             text.append("→", _ARROW)
             text.append(kept or token_text(token), _INSERTED)
         else:
-            text.append(kept, _rank_style(token["teacher_rank"]))
+            text.append(kept, _SHADES.get(shade(token, recorded(token)), ""))
     return text
 
 
@@ -38,9 +37,10 @@ def counts_line(trace: Trace) -> str:
         return f"{len(trace.tokens)} tokens, none of them proposed by a student and judged"
     parts = {"accepted": trace.accepted, "replaced": trace.replaced, "discarded": trace.discarded}
     total = " + ".join(f"{count} {name}" for name, count in parts.items())
-    limit = trace.header.get("accept_top_k")
+    limit = k_words(trace.header)
+    refused = "rejected" if trace.header.get("rule") == "lossless" else "refused"
     return (
-        f"{total} = {sum(parts.values())} proposed; {trace.replaced} of {trace.verified} refused "
+        f"{total} = {sum(parts.values())} proposed; {trace.replaced} of {trace.verified} {refused} "
         f"({trace.replaced / trace.verified:.1%})" + (f" at K = {limit}" if limit else "")
     )
 
@@ -63,22 +63,12 @@ def print_strip(trace: Trace, console: Console | None = None) -> None:
             ("the teacher's", _INSERTED),
             "   accepted at rank ",
         )
-        limit = trace.header.get("accept_top_k") or math.inf
-        for low, high in ((1, 1), (2, 5), (6, 25), (26, math.inf)):
-            if low <= limit:
-                key.append(f" {_span(low, min(high, limit))} ", _rank_style(low))
+        for name, words in shade_words("rank", largest_k(trace.header)).items():
+            key.append(
+                f" {words.removeprefix('rank ').replace(' to ', '-')} ", _SHADES.get(name, "")
+            )
         console.print(key)
         console.print(counts_line(trace), markup=False, highlight=False)
     else:
         for line in (wdiff(trace), counts_line(trace)):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _span(low: int, high: float) -> str:
-    if high == low:
-        return f"{low}"
-    return f"{low} and on" if math.isinf(high) else f"{low}-{high:.0f}"
-
-
-def _rank_style(rank: int) -> str:
-    return next((style for limit, style in _RANKS if rank <= limit), _BEYOND)
