@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.skd_setup
 
-.PHONY: setup demo test app format clean
+.PHONY: setup demo test soak app format clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,10 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests --nbval notebooks
+
+# Minutes: runs killed at many moments, and a long one killed twice, against runs left alone.
+soak: setup
+	$(BIN)/python tests/soak.py
 
 app: setup
 	$(BIN)/python app.py

@@ -10,6 +10,7 @@ tell the moment, so nothing of the library is replaced. Used by test_resume.py a
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -20,12 +21,30 @@ from pathlib import Path
 TIMES = ("seconds", "tokens_per_second", "cpu_seconds")
 
 
-def start(run_dir: Path, point: str, seconds: float, words: list[str]) -> subprocess.Popen:
-    """A child that runs `skd-lab words` and is killed at the point."""
-    command = [sys.executable, __file__, str(run_dir), point, str(seconds), *words]
+def draw_points(seed: int, kills: int) -> list[tuple[str, float]]:
+    """Points and seconds: a finished checkpoint without its name, then any write or soon after."""
+    draw = random.Random(seed)
+    named = [("checkpoint:1", 0.0), ("checkpoint:2", draw.random() / 100)]
+    anywhere = [
+        (f"open:{draw.randint(2, 14)}", draw.choice([0.0, draw.random() / 10]))
+        for _ in range(kills - len(named))
+    ]
+    return named + anywhere
+
+
+def run(run_dir: Path, words: list[str], point: str = "none", seconds: float = 0.0) -> int:
+    """Run `skd-lab words` in a child, with --resume if there is a run, until its end or the point.
+
+    Returns:
+        The child's exit code: minus 9 if it was killed.
+    """
+    more = ["--resume"] if (run_dir / "config.json").exists() else []
+    command = [sys.executable, __file__, str(run_dir), point, str(seconds), *words, *more]
     threads = {**os.environ, "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env=threads, text=True, **pipes)
+    done = subprocess.run(command, env=threads, capture_output=True, text=True)
+    if done.returncode not in (0, -signal.SIGKILL):
+        raise AssertionError(f"at {point}: exit code {done.returncode}\n{done.stderr}")
+    return done.returncode
 
 
 def records(run_dir: Path) -> dict[str, object]:

@@ -1,6 +1,5 @@
 """A run that was stopped, killed or damaged goes on to what an uninterrupted one gives."""
 
-import random
 import signal
 import threading
 
@@ -20,7 +19,7 @@ WORDS = (
     "--pair tiny-qwen3 --n-prompts 12 --batch-size 2 --max-new-tokens 16 --warmup-steps 2 "
     "--trace-prompts 1 --trace-every 2 --eval-every 3 --eval-prompts 2 --device cpu"
 )
-STEPS = 10
+STEPS = 12
 
 
 def words(run_dir, *more):
@@ -38,15 +37,8 @@ def whole(tmp_path_factory):
 def test_runs_killed_at_any_moment_end_like_one_that_was_not(whole, tmp_path):
     run_dir = tmp_path / "run"
     start = words(run_dir, "--steps", str(STEPS), "--save-every", "2")
-    draw = random.Random(0)
-    # a finished checkpoint without its name; then any write, or shortly after it
-    points = [("checkpoint:1", 0.0), ("checkpoint:2", 0.001)]
-    points += [(f"open:{draw.randint(1, 25)}", draw.choice([0, draw.random() / 10])) for _ in "123"]
-    for point, seconds in points:
-        more = ["--resume"] if (run_dir / "config.json").exists() else []
-        child = kill_points.start(run_dir, point, seconds, [*start, *more])
-        said = child.communicate(timeout=120)
-        assert child.returncode == -signal.SIGKILL, (point, said)
+    for point, seconds in kill_points.draw_points(seed=0, kills=5):
+        assert kill_points.run(run_dir, start, point, seconds) == -signal.SIGKILL, point
     assert main(["train", "--run-dir", str(run_dir), "--resume", "--quiet"]) == 0
     assert kill_points.records(run_dir) == whole
 
@@ -97,7 +89,7 @@ def test_ctrl_c_finishes_the_update_saves_and_says_how_to_go_on(whole, tmp_path,
     said = capsys.readouterr().err
     assert "Stopping after this update" in said
     command = f"skd-lab train --run-dir {run_dir} --resume"
-    assert f"4 of 10 updates are done and saved; go on with: {command}" in said
+    assert f"4 of 12 updates are done and saved; go on with: {command}" in said
     assert checkpoints(run_dir) == ["step-000004"]
     assert main([*command.split()[1:], "--quiet"]) == 0
     assert kill_points.records(run_dir) == whole
@@ -106,7 +98,7 @@ def test_ctrl_c_finishes_the_update_saves_and_says_how_to_go_on(whole, tmp_path,
 def test_a_second_ctrl_c_stops_at_once_and_loses_nothing_saved(whole, tmp_path, at_update):
     run_dir = tmp_path / "run"
     at_update(6, lambda: ctrl_c(times=2))
-    with pytest.raises(KeyboardInterrupt, match="at once after 5 of 10 updates, of which 4 are"):
+    with pytest.raises(KeyboardInterrupt, match="at once after 5 of 12 updates, of which 4 are"):
         train(config(run_dir, save_every=2))
     assert checkpoints(run_dir) == ["step-000002", "step-000004"]
     train(config(run_dir, save_every=2, resume=True))
@@ -117,7 +109,7 @@ def test_sigterm_is_143_and_the_last_update_is_no_exception(whole, tmp_path, at_
     run_dir = tmp_path / "run"
     at_update(STEPS, lambda: signal.raise_signal(signal.SIGTERM))
     assert main(words(run_dir, "--steps", str(STEPS))) == 143
-    assert "10 of 10 updates are done and saved" in capsys.readouterr().err
+    assert "12 of 12 updates are done and saved" in capsys.readouterr().err
     assert kill_points.records(run_dir) == whole  # the student was written too
 
 
