@@ -19,16 +19,25 @@ from skd_lab.app.frame import Frame  # noqa: E402
 from skd_lab.app.library import Library  # noqa: E402
 from skd_lab.app.models import Models  # noqa: E402
 from skd_lab.app.parts import script  # noqa: E402
+from skd_lab.app.tab_branch import add_branch  # noqa: E402
+from skd_lab.app.tab_compare import add_compare  # noqa: E402
+from skd_lab.app.tab_draft import add_draft  # noqa: E402
+from skd_lab.app.tab_paste import add_paste  # noqa: E402
 from skd_lab.app.tab_runs import add_runs  # noqa: E402
+from skd_lab.app.tab_step import add_step  # noqa: E402
 from skd_lab.app.tab_watch import add_watch  # noqa: E402
 
 INTRO = """# Which student tokens did the teacher refuse?
-The student writes one token after another. The teacher keeps a token if it is among its own K most
-likely ones, and writes its own in its place if not. The student then learns from the text that
-results. Choose a token to see what both models thought."""
+A small student model proposes each token. A large teacher keeps it if it is among the teacher's own
+K most likely ones, and else writes its own in its place. The student then learns from that text."""
 
 TABS: list[tuple[str, str, Callable[[Frame, gr.Tab], None]]] = [
     ("watch", "Watch", add_watch),
+    ("step", "Step", add_step),
+    ("compare", "Compare", add_compare),
+    ("branch", "Branch", add_branch),
+    ("paste", "Paste", add_paste),
+    ("draft", "Draft", add_draft),
     ("runs", "Runs", add_runs),
 ]
 """Address, label, and the function that fills the tab."""
@@ -64,9 +73,7 @@ def build_app(
             for address, label, add in TABS:
                 with gr.Tab(label, id=address) as tab:
                     add(frame, tab)
-                # the first tab is selected before the address has been looked at
-                note = f"() => {{ if (window.skdRouted) location.hash = '{address}'; }}"
-                tab.select(None, None, None, js=note, api_visibility="private")
+                tab.select(None, None, None, js=NOTE % address, api_visibility="private")
         _route(app, tabs)
         add_endpoints(frame)
 
@@ -93,20 +100,42 @@ def launch(app: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, **m
         ssr_mode=False,
         run_history=False,
         footer_links=[],
-        theme=gr.themes.Default(),
+        theme=_theme(),
         css=script("app.css"),
         **more,
     )
 
 
+def _theme() -> gr.themes.Base:
+    """Gradio's own, in the strip's blues, with small print dark enough to read."""
+    quiet = {"light": "*neutral_600", "dark": "*neutral_300"}
+    names = ("body_text_color_subdued", "block_info_text_color", "block_label_text_color")
+    small = {name: quiet["light"] for name in names}
+    small |= {f"{name}_dark": quiet["dark"] for name in names}
+    colours = {"primary_hue": "blue", "neutral_hue": "slate"}
+    return gr.themes.Default(**colours).set(  # type: ignore[arg-type]
+        **small, block_title_text_color="*neutral_800", input_placeholder_color="*neutral_500"
+    )
+
+
+# The first tab reports that it is open at some time after the page was loaded. That must not
+# change an address that asks for another tab, so until that one has opened nothing is noted.
+NOTE = """() => {
+  const here = '%s', wanted = window.skdWanted;
+  if (wanted === here) window.skdWanted = "";
+  if (wanted === "" || wanted === here) location.hash = here;
+}"""
+FOLLOW = """() => {
+  const wanted = location.hash.slice(1).split(/[&?]/)[0], known = %s;
+  const found = known.includes(wanted);
+  if (window.skdWanted === undefined) window.skdWanted = found && wanted !== known[0] ? wanted : "";
+  return found ? { __type__: "update", selected: wanted } : { __type__: "update" };
+}"""
+
+
 def _route(app: gr.Blocks, tabs: gr.Tabs) -> None:
     """The tab follows the address, at the start and whenever it changes."""
-    known = json.dumps([address for address, _, _ in TABS])
-    follow = f"""() => {{
-      window.skdRouted = true;
-      const wanted = location.hash.slice(1).split(/[&?]/)[0], change = {{ __type__: "update" }};
-      return {known}.includes(wanted) ? {{ ...change, selected: wanted }} : change;
-    }}"""
+    follow = FOLLOW % json.dumps([address for address, _, _ in TABS])
     router = gr.HTML(
         "", html_template="", css_template="", js_on_load=script("route.js"), padding=False
     )

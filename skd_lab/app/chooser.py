@@ -9,6 +9,7 @@ from skd_lab.app.frame import PLUMBING, Frame
 from skd_lab.app.library import Opened
 from skd_lab.errors import SkdError, UsageError
 from skd_lab.records import Trace
+from skd_lab.views.page import visible
 
 MINE = "your own texts on this page"
 
@@ -19,6 +20,17 @@ HOW_TO_RECORD = (
 
 Show = Callable[..., tuple[Any, ...]]
 """(recordings of the chosen prompt in step order, a sentence or "", more) to what it fills."""
+
+
+def trace_name(trace: Trace) -> str:
+    """A recording's place in its run."""
+    header = trace.header
+    if header.get("label"):
+        return visible(str(header["label"]))
+    if not header.get("run"):
+        return "as written here"
+    step = header.get("step") or 0
+    return f"after training step {step}" if step else "before training"
 
 
 class Chooser:
@@ -35,7 +47,7 @@ class Chooser:
         first = names[0] if names else None
         self.traces, self.sentence = self.find(first, None, [])
         prompts = self._prompts(first, [])
-        with gr.Row():
+        with gr.Row() as self.row:
             self.names = gr.Dropdown(names, value=first, label="Run", interactive=True)
             self.prompts = gr.Dropdown(
                 prompts, value=prompts[0] if prompts else None, label="Prompt", interactive=True

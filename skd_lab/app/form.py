@@ -6,17 +6,19 @@ import gradio as gr
 
 from skd_lab.app.asks import MAX_NEW_TOKENS, MAX_PROMPT_CHARACTERS, Ask, policy, whole
 from skd_lab.app.frame import PLUMBING, Frame
+from skd_lab.app.job import buttons
 from skd_lab.app.models import PairChoice
+from skd_lab.app.parts import notice
 from skd_lab.errors import UsageError
 from skd_lab.tasks import get_task
 
 OWN = "my own pair"
 
 
-def example_prompts(n: int = 12) -> list[str]:
-    """Prompts that the bundled pair was made for, and never trained on."""
-    examples = get_task("summaries").load("test", n)
-    return [example.messages[-1]["content"] for example in examples if example.messages]
+def examples(n: int = 12) -> list[tuple[str, str]]:
+    """Prompts that the bundled pair was made for and never trained on, with a reference each."""
+    found = get_task("summaries").load("test", n)
+    return [(one.messages[-1]["content"], one.reference or "") for one in found if one.messages]
 
 
 class PairForm:
@@ -73,52 +75,49 @@ class AskForm:
 
     Args:
         frame: of the app.
-        ask_k: whether there is one K (Compare asks for several).
+        run: label of the button.
+        reference: a box that gets the example prompt's reference answer.
+        checkpoints: whether every checkpoint of a run may be chosen.
+        said: first sentence of the notice below the buttons.
     """
 
-    def __init__(self, frame: Frame, ask_k: bool = True) -> None:
-        examples = example_prompts()
+    def __init__(
+        self,
+        frame: Frame,
+        run: str = "Run",
+        reference: gr.Textbox | None = None,
+        checkpoints: bool = False,
+        said: str = "",
+    ) -> None:
+        self._examples = examples()
         with gr.Row():
             with gr.Column(scale=3, min_width=300):
                 self.prompt = gr.Textbox(
-                    examples[0],
+                    self._examples[0][0],
                     label="Prompt",
-                    lines=5,
+                    lines=4,
                     max_lines=12,
                     max_length=MAX_PROMPT_CHARACTERS,
                 )
-                another = gr.Button("Another example prompt", size="sm")
-            with gr.Column(scale=2, min_width=280):
-                self.models = PairForm(frame)
                 with gr.Row():
-                    self.k = gr.Number(
-                        3,
-                        label="K",
-                        info="keep what is in the teacher's top K",
-                        precision=0,
-                        min_width=90,
-                        visible=ask_k,
-                    )
-                    self.gamma = gr.Number(
-                        5,
-                        label="Draft length",
-                        info="tokens per look of the teacher",
-                        precision=0,
-                        min_width=90,
-                    )
-                    self.tokens = gr.Number(
-                        64,
-                        label="New tokens",
-                        info=f"at most {MAX_NEW_TOKENS}",
-                        precision=0,
-                        min_width=90,
-                    )
+                    self.buttons = buttons(run)
+                    another = gr.Button("Another example", min_width=120)
+                self.said = notice(said)
+            with gr.Column(scale=2, min_width=280):
+                self.models = PairForm(frame, checkpoints=checkpoints)
+                with gr.Row():
+                    self.k = _number("K", 3, "teacher's top K")
+                    self.gamma = _number("Draft length", 5, "tokens per look")
+                    self.tokens = _number("New tokens", 64, f"at most {MAX_NEW_TOKENS}")
                 self._drawing()
         place = gr.State(0)
+        filled = [place, self.prompt, *([reference] if reference else [])]
+        if reference is not None:
+            reference.value = self._examples[0][1]
         another.click(
-            lambda at: (at + 1, examples[(at + 1) % len(examples)]),
+            lambda at: self._example((at + 1) % len(self._examples), len(filled)),
             place,
-            [place, self.prompt],
+            filled,
             **PLUMBING,
         )
         self.inputs = [
@@ -131,17 +130,17 @@ class AskForm:
             *self.student,
             *self.teacher,
         ]
-        self._read_pair = self.models.read
+
+    def _example(self, at: int, parts: int) -> tuple[Any, ...]:
+        return (at, *self._examples[at])[:parts]
 
     def _drawing(self) -> None:
         with gr.Accordion("How tokens are drawn", open=False):
-            self.seed = gr.Number(
-                0, label="Seed", info="the same seed gives the same text", precision=0
-            )
+            self.seed = _number("Seed", 0, "the same seed gives the same text")
             self.student, self.teacher = (
                 [
-                    gr.Number(1.0, label=f"{role}: temperature", info="below 1 is bolder"),
-                    gr.Number(1.0, label=f"{role}: top-p", info="1 keeps every token"),
+                    _number(f"{role}: temperature", 1.0, "below 1: safer, above: wilder", None),
+                    _number(f"{role}: top-p", 1.0, "1 keeps every token", None),
                     gr.Checkbox(False, label=f"{role}: always its likeliest token"),
                 ]
                 for role in ("Student", "Teacher")
@@ -163,4 +162,8 @@ class AskForm:
             student_policy=policy("student", *drawing[:3]),
             teacher_policy=policy("teacher", *drawing[3:]),
         )
-        return ask, self._read_pair(name, student, teacher)
+        return ask, self.models.read(name, student, teacher)
+
+
+def _number(label: str, value: float, info: str, precision: int | None = 0) -> gr.Number:
+    return gr.Number(value, label=label, info=info, precision=precision, min_width=90)

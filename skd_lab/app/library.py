@@ -12,7 +12,7 @@ from skd_lab.records import Trace, loads_traces
 from skd_lab.runs import Run, list_runs
 from skd_lab.views.page import visible
 
-_MARKER = re.compile(r"<\|\w*\|>")
+_MARKER = re.compile(r"<\|im_start\|>(system|user|assistant)\b|<\|\w*\|>")
 """Turn markers of chat templates, which say nothing about a prompt."""
 
 

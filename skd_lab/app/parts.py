@@ -13,6 +13,7 @@ import gradio as gr
 
 from skd_lab.records import Trace, dumps_traces
 from skd_lab.views import strip_body
+from skd_lab.views.page import script_json
 
 # gradio knows a custom event by its quoted name in the script
 STRIP_EVENTS = '/* "pick" "unpick" "k_change" "rerun" "branch" "guess" */\n'
@@ -21,6 +22,11 @@ STRIP_EVENTS = '/* "pick" "unpick" "k_change" "rerun" "branch" "guess" */\n'
 def token_strip(value: str = "", **settings: Any) -> gr.HTML:
     """A token strip as a Gradio component; its value is the NDJSON text of traces."""
     return drawn(STRIP_EVENTS + strip_body(), value, **settings)
+
+
+def step_player(value: str = "", **settings: Any) -> gr.HTML:
+    """A trace replayed as it was made; its value is the NDJSON text of one trace."""
+    return drawn(_step_body(), value, **settings)
 
 
 def notice(value: str = "", tone: str = "plain", **settings: Any) -> gr.HTML:
@@ -65,6 +71,17 @@ def say(text: str, tone: str = "plain") -> Any:
 def ndjson(traces: Iterable[Trace]) -> str:
     """The traces as the value of a strip: without a "<", so gradio takes nothing for a script."""
     return dumps_traces(traces).replace("<", "\\u003c")
+
+
+@cache
+def _step_body() -> str:
+    """The player's script behind the strip's style and its functions for the text of tokens."""
+    views = files("skd_lab.views")
+    names = ("strip_text.js", "strip_model.js", "strip_paint.js")
+    sources = [views.joinpath(name).read_text(encoding="utf-8") for name in names]
+    css = views.joinpath("strip.css").read_text(encoding="utf-8")
+    styles = [f"const CSS = {script_json(css)}, STEP_CSS = {script_json(script('step.css'))};"]
+    return "\n".join([*styles, *sources, script("step.js")])
 
 
 @cache

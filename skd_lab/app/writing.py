@@ -108,7 +108,7 @@ class Growing:
     """A rollout that grows, as a trace that grows with it: no token is made a record twice."""
 
     def __init__(self, pair: "Pair", ask: Ask, asked: dict[str, Any]) -> None:
-        from skd_lab.recording import TokenText
+        from skd_lab.token_text import TokenText
 
         self._text = TokenText(pair.tokenizer)
         self._tokens: list[dict[str, Any]] = []

@@ -1,0 +1,85 @@
+"""Draft: the student as a speculative draft for the teacher, by the lossless rule and by top-K."""
+
+from collections.abc import Generator, Iterator
+from threading import Event
+from typing import Any
+
+import gradio as gr
+
+from skd_lab.app import job
+from skd_lab.app.asks import Ask
+from skd_lab.app.drafting import draft, economics
+from skd_lab.app.form import AskForm
+from skd_lab.app.frame import Frame
+from skd_lab.app.models import PairChoice
+from skd_lab.app.parts import ndjson, say, token_strip
+from skd_lab.records import Trace
+
+ABOUT = """A student that the teacher mostly agrees with can make the teacher faster: it drafts, and
+the teacher checks several tokens in one look. The lossless rule keeps exactly the teacher's own
+text; SKD's top-K rule keeps more of the student's. Compare what both keep and what both cost."""
+
+HEADS = [
+    "rule",
+    "tokens",
+    "looks by the teacher",
+    "tokens per look",
+    "proposals kept",
+    "refused",
+    "thrown away",
+    "share kept",
+]
+
+
+def add_draft(frame: Frame, tab: gr.Tab) -> None:
+    """Fill the tab."""
+    gr.Markdown(ABOUT)
+    form = AskForm(frame, checkpoints=True, said="Press Run to write the prompt by both rules.")
+    costs = gr.Dataframe(headers=HEADS, label="What each text cost", interactive=False)
+    strip = token_strip(controls=False)
+
+    def work(flag: Event, *values: Any) -> Iterator[tuple[Any, ...]]:
+        ask, choice = form.read(*values)
+        return _stream(frame, ask, choice, flag)
+
+    job.connect(frame, "draft", form.buttons, form.said, work, form.inputs, [costs, strip])
+
+
+def _stream(frame: Frame, ask: Ask, choice: PairChoice, flag: Event) -> Iterator[tuple[Any, ...]]:
+    yield say(f"Asking {choice.name}."), gr.skip(), gr.skip()
+
+    def both(stop: Event) -> Generator[tuple[list[Trace], bool], None, None]:
+        with frame.models.use(choice) as pair:
+            yield draft(pair, ask), True
+
+    for traces in job.paced(both, flag):
+        if traces is not None:
+            yield say(sentence(traces), "good"), rows(traces), ndjson(traces)
+
+
+def rows(traces: list[Trace]) -> list[list[str]]:
+    """The table's rows."""
+    found = []
+    for name, trace in zip(("lossless", "top-K"), traces, strict=True):
+        cost = economics(trace)
+        counts = (cost.kept, cost.refused, cost.thrown_away)
+        found.append(
+            [
+                name,
+                str(cost.tokens),
+                str(cost.looks),
+                f"{cost.tokens_per_look:.2f}",
+                *map(str, counts),
+                f"{cost.acceptance_rate:.0%}",
+            ]
+        )
+    return found
+
+
+def sentence(traces: list[Trace]) -> str:
+    """The two costs in words."""
+    first, second = (economics(trace).tokens_per_look for trace in traces)
+    return (
+        f"One look of the teacher brought {first:.2f} tokens by the lossless rule and "
+        f"{second:.2f} by top-K. The teacher alone would need one look a token."
+    )
