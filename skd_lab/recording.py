@@ -5,11 +5,11 @@ made on request, for the few rollouts somebody will look at.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from skd_lab.acceptance import Block, TopKRule
 from skd_lab.batch import collate, completion_hidden
@@ -22,6 +22,7 @@ from skd_lab.projection import Projection
 from skd_lab.records import TEACHER, Rollout, Trace
 from skd_lab.sampling import SamplingPolicy, draw_uniforms
 from skd_lab.speculative import interleaved_rollout
+from skd_lab.token_text import TokenText
 
 TOP = 20
 """Most likely ids recorded of each model."""
@@ -80,43 +81,48 @@ def record_traces(
     rollouts: Sequence[Rollout],
     *,
     uniforms: Tensor,
-    accept_top_k: int | Sequence[int],
+    accept_top_k: int | Sequence[int] | None = None,
     gamma: int,
     student_policy: SamplingPolicy,
     teacher_policy: SamplingPolicy,
     replacement: str = "teacher_sample",
     variant: str = "paper",
+    rule: Literal["top_k", "lossless"] = "top_k",
     seed: int,
     student: PreTrainedModel | None = None,
     method: str = "skd",
     run: str = "",
     step: int = 0,
 ) -> list[Trace]:
-    """Full trace records of interleaved rollouts (schema skd-trace/1).
+    """Full trace records of rollouts (schema skd-trace/1).
 
     Args:
         pair: tokenizer, teacher, names.
-        rollouts: of interleaved_rollout, in the order of the uniforms' rows.
+        rollouts: in the order of the uniforms' rows, from any source. Where nothing was proposed
+            (a text by one hand, a bonus token) the proposal is empty and its rank is 0.
         uniforms: [2, rows, tokens], the numbers the rollouts were drawn with.
         accept_top_k, gamma, student_policy, teacher_policy, replacement, variant, seed: as the
-            rollouts were asked for; they go into the header.
+            rollouts were asked for; they go into the header. accept_top_k may be left out where
+            no K decided (then the header has null).
+        rule: "lossless" for speculative_rollout's.
         student: who proposed; the pair's own if None.
         method, run, step: for the header.
 
     Returns:
         One trace a rollout. Probabilities are of the raw models at temperature 1; teacher_draw is
         what a refused proposal would become at every position, refused or not: that is what makes
-        re-deciding at another K possible without a model (variant "paper", and a replacement by
-        the teacher).
+        re-deciding at another K possible without a model (rule "top_k", variant "paper", and a
+        replacement by the teacher).
     """
     student = pair.student if student is None else student
-    rule = TopKRule(
-        accept_top_k,
+    judge = TopKRule(
+        pair.vocab_size if accept_top_k is None else accept_top_k,
         student_policy=student_policy,
         teacher_policy=teacher_policy,
         replacement=replacement,
         variant=variant,
     )
+    known = judge.top_k[0] if len(set(judge.top_k)) == 1 else judge.top_k
     traces = []
     with sampling_mode(student, pair.teacher):
         for row, rollout in enumerate(rollouts):
@@ -130,10 +136,11 @@ def record_traces(
                 "completion": pair.tokenizer.decode(
                     rollout.completion_ids, skip_special_tokens=True
                 ),
-                "accept_top_k": rule.top_k[0] if len(set(rule.top_k)) == 1 else rule.top_k,
+                "rule": rule,
+                "accept_top_k": None if accept_top_k is None else known,
                 "gamma": gamma,
                 "policies": {
-                    "student": vars(rule.proposal_policy),
+                    "student": vars(judge.proposal_policy),
                     "teacher": vars(teacher_policy),
                     "replacement": replacement,
                     "variant": variant,
@@ -146,7 +153,7 @@ def record_traces(
                 "method": method,
                 "finished": rollout.finished,
             }
-            seen = _look(pair, student, rollout, uniforms[:, row], rule)
+            seen = _look(pair, student, rollout, uniforms[:, row], judge)
             traces.append(Trace(header=header, tokens=_tokens(pair, rollout, seen)))
     return traces
 
@@ -189,7 +196,8 @@ def _as_block(rollout: Rollout, uniforms: Tensor, logits: Mapping[str, Tensor]) 
     """A finished text as one block, so that its rule can be asked about every position."""
     length, device = len(rollout.completion_ids), logits["teacher"].device
     return Block(
-        proposals=rollout.trace.proposed_id[None].to(device),
+        # where nothing was proposed any id will do: no decision is taken there
+        proposals=rollout.trace.proposed_id[None].clamp(min=0).to(device),
         student_logits=logits["student"][None],
         teacher_logits=logits["teacher"][None],
         places=torch.arange(length, device=device)[None],
@@ -210,14 +218,16 @@ def _tokens(pair: Pair, rollout: Rollout, seen: dict[str, Any]) -> list[dict[str
                 "kept": text.of(kept),
                 "kept_bytes": text.bytes_of(kept).hex(),
                 "proposed_id": proposed,
-                "proposed": text.of(proposed),
-                "proposed_bytes": text.bytes_of(proposed).hex(),
+                "proposed": text.of(proposed) if proposed >= 0 else "",
+                "proposed_bytes": text.bytes_of(proposed).hex() if proposed >= 0 else "",
                 "block": int(trace.block[i]),
                 "teacher_rank": int(trace.teacher_rank[i]),
                 "p_student": float(probs["student"][i, kept]),
                 "p_teacher": float(probs["teacher"][i, kept]),
-                "proposed_p_student": float(probs["student"][i, proposed]),
-                "proposed_p_teacher": float(probs["teacher"][i, proposed]),
+                **{
+                    f"proposed_p_{role}": float(values[i, proposed]) if proposed >= 0 else None
+                    for role, values in probs.items()
+                },
                 "u_student": seen["uniforms"][0][i],
                 "u_teacher": seen["uniforms"][1][i],
                 "teacher_draw": {
@@ -242,43 +252,3 @@ def _tokens(pair: Pair, rollout: Rollout, seen: dict[str, Any]) -> list[dict[str
             }
         )
     return records
-
-
-class TokenText:
-    """Text and raw bytes of single tokens; the bytes are right where the text cannot be."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.tokenizer = tokenizer
-        self._byte_of = {char: byte for byte, char in _byte_level_alphabet().items()}
-        pieces = tokenizer.convert_ids_to_tokens(range(min(len(tokenizer), 2000)))
-        # byte-level vocabularies write a space as one of their own letters; SentencePiece has its
-        # own mark for it, and writes bytes as <0xE2>
-        self._byte_level = any("\u0120" in (piece or "") for piece in pieces)
-
-    def of(self, token: int) -> str:
-        """The token decoded alone; may hold U+FFFD where a character is split over tokens."""
-        piece = self.tokenizer.convert_ids_to_tokens(token)
-        if not self._byte_level and isinstance(piece, str) and "\u2581" in piece:
-            return piece.replace("\u2581", " ")  # decoding alone would drop a leading space
-        return self.tokenizer.decode([token], clean_up_tokenization_spaces=False)
-
-    def bytes_of(self, token: int) -> bytes:
-        """The token's raw bytes."""
-        piece = self.tokenizer.convert_ids_to_tokens(token)
-        if not isinstance(piece, str):
-            return b""
-        if token in self.tokenizer.all_special_ids:
-            return piece.encode()
-        if self._byte_level and all(char in self._byte_of for char in piece):
-            return bytes(self._byte_of[char] for char in piece)
-        if piece.startswith("<0x") and piece.endswith(">") and len(piece) == 6:
-            return bytes([int(piece[3:5], 16)])
-        return piece.replace("\u2581", " ").encode()
-
-
-def _byte_level_alphabet() -> dict[int, str]:
-    """GPT-2's letters for bytes: printable ones stand for themselves, the rest from U+0100 on."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    letters = {byte: chr(byte) for byte in printable}
-    return letters | {byte: chr(0x100 + n) for n, byte in enumerate(others)}
