@@ -179,7 +179,7 @@ def _start_run(config: RunConfig, run_dir: Path) -> None:
     with disk_errors(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
     if not config.resume:
-        for name in ("checkpoints", "student"):
+        for name in ("checkpoints", "student", "tensorboard", "wandb"):
             shutil.rmtree(run_dir / name, ignore_errors=True)
         for name in ("steps.jsonl", "traces.ndjson", "eval.jsonl", "report.html", "table.json"):
             (run_dir / name).unlink(missing_ok=True)

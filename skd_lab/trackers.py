@@ -19,6 +19,7 @@ from accelerate.utils import ProjectConfiguration, is_tensorboard_available, is_
 
 from skd_lab.environment import read_sessions
 from skd_lab.errors import SkdError, UsageError
+from skd_lab.records import EvalReport
 
 _PROJECT = "skd_lab"
 _AVAILABLE = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_available}
@@ -122,6 +123,13 @@ def log_metrics(accelerator: Accelerator, group: str, values: Mapping[str, Any],
     }
     if accelerator.log_with and numbers:
         accelerator.log(numbers, step=step)
+
+
+def scores(report: EvalReport) -> dict[str, float]:
+    """The numbers of an evaluation by name, without the intervals."""
+    of_task = {name: metric["value"] for name, metric in report.metrics.items()}
+    names = ("kl_references", "kl_samples", "replacement_rate", "acceptance_rate", "mean_length")
+    return of_task | {name: getattr(report, name) for name in names}
 
 
 def _plain(value: Any) -> Any:

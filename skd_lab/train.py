@@ -34,7 +34,7 @@ from skd_lab.sampling import SamplingPolicy, draw_uniforms, mixing_uniforms
 from skd_lab.sources import RolloutRequest
 from skd_lab.step import StudentLoss, WindowStats, accumulate_gradients, parameter_groups
 from skd_lab.stopping import RESUME_CALL, StopRequest, resume_command
-from skd_lab.trackers import log_metrics, open_trackers, tracker_names, tracking
+from skd_lab.trackers import log_metrics, open_trackers, scores, tracker_names, tracking
 
 
 @dataclass(frozen=True)
@@ -257,6 +257,7 @@ class _Loop:
                 name=f"step {done}",
             )
             append_jsonl(self.run_dir / "eval.jsonl", {"step": done, **vars(report)})
+            log_metrics(self.accelerator, "eval", scores(report), done)
 
     def _save(self) -> None:
         """A checkpoint of the updates done, unless there is one of them."""
