@@ -1,8 +1,8 @@
 """How the bundled pairs are made: tokenizer, teacher, student, from generated text alone.
 
 A pair needs no download and no data: the tasks write their own examples. The teacher sees every
-problem once; the student repeats a hundred prompts, so that it is good at some things and wrong
-about others: what a student is before distillation.
+problem once; the student repeats some prompts, so that it is good at some things and wrong about
+others: what a student is before distillation.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -72,12 +73,8 @@ def pretrain(
     if overwrite:
         shutil.rmtree(runs, ignore_errors=True)
     recipes = recipes or RECIPES[name]
-    if name == BASE:
-        say("tokenizer: training")
-        tokenizer = make_tokenizer()
-    else:
-        say(f"tokenizer: of {BASE}")
-        tokenizer = load_tokenizer(BUNDLED / BASE / "student")
+    say("tokenizer: training" if name == BASE else f"tokenizer: of {BASE}")
+    tokenizer = make_tokenizer() if name == BASE else _base_tokenizer()
     models, cpu_seconds = {}, {}
     for role in ("teacher", "student"):
         recipe = recipes[role]
@@ -98,6 +95,14 @@ def pretrain(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return out
+
+
+def _base_tokenizer() -> PreTrainedTokenizerBase:
+    """The tokenizer of the pair BASE, so that it is saved byte for byte as it lies there."""
+    tokenizer = load_tokenizer(BUNDLED / BASE / "student")
+    for name in ("is_local", "local_files_only"):  # where it came from is none of a file's business
+        tokenizer.init_kwargs.pop(name, None)
+    return tokenizer
 
 
 def _train(
@@ -202,6 +207,29 @@ def _describe(
     write_text_atomic(folder / "SHA256SUMS", "".join(lines))
 
 
+class _Words(NamedTuple):
+    """What a card says of a task."""
+
+    does: str
+    problem: str
+    metrics: str
+
+
+_WORDS = {
+    "summaries": _Words(
+        "summarises short generated dialogues",
+        "dialogue",
+        "`facts_exact`: every fact of the dialogue is right and nothing else is said.",
+    ),
+    "arithmetic": _Words(
+        "solves short generated word problems with numbers up to 40",
+        "problem",
+        "`answer_exact`: the number behind `####` is right. `steps_exact`: so is every step before"
+        " it.\n",
+    ),
+}
+
+
 def model_card(
     name: str,
     role: str,
@@ -217,6 +245,7 @@ def model_card(
     )
     model = "" if role == "student" else f" --student skd_lab/bundled/{name}/teacher"
     visits = recipe.steps * recipe.batch_size / recipe.prompts
+    words = _WORDS[task_of(name)]
     return f"""---
 license: apache-2.0
 library_name: transformers
@@ -227,14 +256,14 @@ tags: [distillation, skd, toy]
 # {name}: the {role}
 
 A toy: Qwen3 with {parameters:,} weights ({recipe.layers} layers of width {recipe.hidden_size}), the
-{role} in skd_lab's examples. It summarises short generated dialogues in English, nothing else.
+{role} in skd_lab's examples. It {words.does} in English, nothing else.
 
 ## Training
 
 From random weights, by `skd-lab pretrain {name}`: supervised fine-tuning on {recipe.prompts:,}
-generated dialogues with one reference each, {recipe.steps:,} updates of {recipe.batch_size}
-(every dialogue {visits:g} times), {cpu_seconds:.0f} CPU seconds. No text of people or of other
-models went in. The whole recipe:
+generated {words.problem}s with one reference each, {recipe.steps:,} updates of {recipe.batch_size}
+(every {words.problem} {visits:g} times), {cpu_seconds:.0f} CPU seconds. No text of people or of
+other models went in. The whole recipe:
 
 ```json
 {json.dumps(vars(recipe), indent=2)}
@@ -248,7 +277,7 @@ Greedy completions of {report.n} test prompts; no test problem is in the trainin
 |---|---|---|
 {scores}
 
-`facts_exact`: every fact of the dialogue is right and nothing else is said. Measured again by
+{words.metrics} Measured again by
 `skd-lab evaluate --pair {name}{model} --n {report.n}`.
 
 ## Limits

@@ -38,7 +38,7 @@ def test_problems_repeat_by_seed_and_grow_by_prefix():
 def test_the_text_is_pinned():
     """The bundled models were trained on this very text: a change needs new models."""
     text = json.dumps([(e.messages, e.reference) for e in TASK.load("train", 100)])
-    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "cca53934049d1c9f"
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "09cd4e0158d0c6c4"
 
 
 def test_no_story_meets_the_numbers_of_another_split_whatever_the_seeds():
@@ -65,7 +65,7 @@ def test_results_stay_small_whole_and_above_one():
         assert problem.words["A"] != problem.words["B"]
     assert solve("shared", {"a": 10, "b": 5, "p": 4}) is None  # 15 / 4
     assert solve("less", {"a": 5, "b": 6}) is None
-    assert solve("more", {"a": 40, "b": 21}) is None
+    assert solve("more", {"a": 30, "b": 11}) is None
     assert solve("shared", {"a": 10, "b": 5, "p": 3}) == {"x": ("10+5=15", 15), "y": ("15/3=5", 5)}
 
 

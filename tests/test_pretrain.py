@@ -10,10 +10,11 @@ from safetensors.torch import load_file
 
 from skd_lab.errors import RunExistsError, UsageError
 from skd_lab.loading import load_model, load_tokenizer
-from skd_lab.models import load_pair
+from skd_lab.models import BUNDLED, load_pair
 from skd_lab.pretrain import pretrain
 from skd_lab.recipes import RECIPES, make_model, make_tokenizer, stand_in
 from skd_lab.tasks import get_task
+from skd_lab.tasks.generated import Generated
 
 TINY = {
     role: replace(
@@ -130,3 +131,38 @@ def test_the_tokenizer_of_a_saved_pair_is_the_one_trained(pair, tokenizer):
     assert saved.chat_template == tokenizer.chat_template
     text = "naïve 2048 → 😀\n\n ok "
     assert saved.decode(saved(text)["input_ids"]) == text
+
+
+def test_the_other_pairs_take_the_base_pairs_tokenizer_and_their_own_task(tmp_path):
+    said: list[str] = []
+    out = pretrain(
+        "tiny-qwen3-arithmetic", tmp_path / "pair", recipes=TINY, held_out=3, progress=False,
+        say=said.append,
+    )  # fmt: skip
+    assert said[0] == "tokenizer: of tiny-qwen3"
+    for role in ("student", "teacher"):
+        for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+            made, base = out / role / file, BUNDLED / "tiny-qwen3" / "student" / file
+            assert made.read_bytes() == base.read_bytes()
+        card = (out / role / "README.md").read_text(encoding="utf-8")
+        assert "| answer_exact | 0.000 |" in card and "word problems" in card
+        assert "dialogue" not in card and "facts_exact" not in card
+    about = json.loads((out / "pair.json").read_text())
+    assert about["task"] == "arithmetic"
+    assert list(about["held_out"]["student"]["metrics"]) == ["answer_exact", "steps_exact"]
+
+
+def test_training_sees_only_the_pairs_own_task(tmp_path, monkeypatch):
+    asked = []
+    task = get_task("arithmetic")
+    monkeypatch.setattr(
+        type(task),
+        "load",
+        lambda self, *a, **k: asked.append((a, k)) or Generated.load(self, *a, **k),
+    )
+    pretrain(
+        "tiny-qwen3-arithmetic", tmp_path / "pair", recipes=TINY, held_out=3, progress=False,
+        say=lambda _: None,
+    )  # fmt: skip
+    splits = [a[0] for a, _ in asked]
+    assert splits == ["train", "train", "test"] and [k.get("seed") for _, k in asked][:2] == [1, 0]

@@ -8,6 +8,7 @@ from typing import Any
 
 from skd_lab.cli.flags import whole_number
 from skd_lab.errors import UsageError
+from skd_lab.presets import PRESETS
 
 
 def add_parser(subparsers: Any) -> None:
@@ -15,11 +16,16 @@ def add_parser(subparsers: Any) -> None:
         "pretrain",
         help="Make a bundled pair again, from scratch.",
         description="Make a bundled pair from scratch: tokenizer, teacher and student, from "
-        "generated text alone. Takes minutes on one CPU thread; an interrupted run goes on from "
-        "its last checkpoint when the command is given again.",
+        "generated text alone (the other pairs take tiny-qwen3's tokenizer). Takes minutes on one "
+        "CPU thread; an interrupted run goes on from its last checkpoint when the command is given "
+        "again.",
     )
     parser.add_argument(
-        "pair", nargs="?", default="tiny-qwen3", metavar="NAME", help="Pair (default tiny-qwen3)."
+        "pair",
+        nargs="?",
+        default="tiny-qwen3",
+        metavar="NAME",
+        help=f"Pair, one of {', '.join(PRESETS)} (default tiny-qwen3).",
     )
     parser.add_argument(
         "--out",

@@ -7,7 +7,7 @@ from functools import cached_property
 PEOPLE = tuple("Anna Ben Chen Diego Emma Fatima Grace Hugo".split())
 ITEMS = tuple("apples books coins eggs kites letters pears pens".split())
 BOXES = ("boxes", "bags")
-LARGEST = 60
+LARGEST = 40
 """No result is larger, so that a model of this size can learn sums, differences and products."""
 
 
@@ -37,7 +37,7 @@ class Story:
         return ("{x}\n{y}", "First {x}.\nThen {y}.", self.sentence)
 
 
-_SOME, _FEW = (5, 40), (2, 20)
+_SOME, _FEW = (3, 30), (2, 15)
 
 STORIES: dict[str, Story] = {
     "more": Story(
@@ -84,7 +84,7 @@ STORIES: dict[str, Story] = {
         sentence="{x} {items} are left.\nThen there are {y}.",
     ),
     "boxes_and_more": Story(
-        numbers={"p": (2, 6), "q": (2, 9), "c": _FEW},
+        numbers={"p": (2, 5), "q": (2, 8), "c": _FEW},
         steps=("x = p * q", "y = x + c"),
         problems=(
             "{A} has {p} {boxes} with {q} {items} each and buys {c} {items} more. How many "
@@ -96,7 +96,7 @@ STORIES: dict[str, Story] = {
         sentence="The {boxes} have {x} {items}.\nIn all there are {y}.",
     ),
     "boxes_and_less": Story(
-        numbers={"p": (2, 6), "q": (2, 9), "c": _FEW},
+        numbers={"p": (2, 5), "q": (2, 8), "c": _FEW},
         steps=("x = p * q", "y = x - c"),
         problems=(
             "{A} has {p} {boxes} with {q} {items} each and gives {c} {items} to {B}. How many are "
@@ -109,7 +109,7 @@ STORIES: dict[str, Story] = {
         sentence="The {boxes} have {x} {items}.\nThen {y} are left.",
     ),
     "has_more_than": Story(
-        numbers={"a": _FEW, "b": _FEW},
+        numbers={"a": _SOME, "b": _FEW},
         steps=("x = a + b", "y = a + x"),
         problems=(
             "{A} has {a} {items}. {B} has {b} more than {A}. How many {items} do they have in all?",
@@ -127,7 +127,7 @@ STORIES: dict[str, Story] = {
         sentence="{B} has {x} {items}.\nIn all they have {y}.",
     ),
     "shared": Story(
-        numbers={"a": _SOME, "b": _FEW, "p": (2, 6)},
+        numbers={"a": _SOME, "b": _FEW, "p": (2, 5)},
         steps=("x = a + b", "y = x / p"),
         problems=(
             "{A} has {a} {items} and buys {b} more. {A} puts them in {p} {boxes}, as many in each. "
@@ -138,7 +138,7 @@ STORIES: dict[str, Story] = {
         sentence="There are {x} {items}.\nIn each are {y}.",
     ),
     "change": Story(
-        numbers={"a": _SOME, "p": (2, 6), "q": (2, 9)},
+        numbers={"a": _SOME, "p": (2, 5), "q": (2, 8)},
         steps=("x = p * q", "y = a - x"),
         problems=(
             "{A} has {a} dollars and buys {p} {items} for {q} dollars each. How many dollars does "

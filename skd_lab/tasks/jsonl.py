@@ -28,7 +28,7 @@ class Jsonl(Task):
     """Examples from a file of your own, scored by exact match and ROUGE-L."""
 
     name = "jsonl"
-    description = "Your own JSON-lines file: prompt and completion, or messages (--data-path)."
+    description = "Your own JSON-lines file: prompts and completions, or chats (--data-path)."
     headline = "exact_match"
     max_new_tokens = 128
     has_references = False  # a file may leave them out
