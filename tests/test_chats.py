@@ -164,3 +164,22 @@ def test_a_template_that_passes_over_the_system_turn_is_refused(tmp_path):
     with pytest.raises(DataError, match="line-1: .*it leaves the system turn out.*Put the system"):
         encode(long, with_template(silent))
     assert encode(short, with_template(silent)).kept == 1
+
+
+THINKING = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
+    "{{ m.content if loop.last or m.role != 'assistant' else m.content.split('</think>')[-1] }}"
+    "{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def test_what_a_template_takes_out_of_earlier_answers_stays_out(tmp_path):
+    """As Qwen3: the thoughts of earlier turns are not shown again, those of the last are learnt."""
+    talk = [*TALK[:2], turn("assistant", "<think>hm</think>Monday."), TALK[3]]
+    talk.append(turn("assistant", "<think>so</think>Friday."))
+    [example] = load(tmp_path, {"messages": talk})
+    [row] = encode(example, with_template(THINKING)).encoded
+    prompt = TOKENIZER.decode(row.prompt_ids)
+    assert "assistant\nMonday." in prompt and "hm" not in prompt
+    assert TOKENIZER.decode(row.reference_ids) == "<think>so</think>Friday.<|im_end|>"
