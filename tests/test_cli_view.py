@@ -2,12 +2,14 @@
 
 import json
 import re
+import shutil
 import socket
 
 import pytest
-from fake_runs import write_demo
+from fake_runs import STEPS, write_demo
 
 from skd_lab.cli import main
+from skd_lab.files import write_json_atomic
 from skd_lab.records import read_traces
 
 
@@ -20,7 +22,7 @@ def test_a_run_becomes_a_report_in_its_folder(demo, capsys):
     assert main(["view", str(demo)]) == 0
     assert str(demo / "report.html") in capsys.readouterr().out
     page = (demo / "report.html").read_text(encoding="utf-8")
-    assert "Held-out scores" in page and page.count("<svg") == 2
+    assert "Held-out scores" in page and page.count('<figure class="panel') == 2
 
 
 def test_a_trace_file_becomes_a_page_beside_it(demo, capsys):
@@ -58,22 +60,96 @@ def test_several_runs_make_one_report(demo, tmp_path):
     assert "Settings of demo-on_policy_kd" in text and "Settings of demo-supervised_kd" not in text
 
 
+def test_a_folder_of_runs_becomes_a_list_and_a_report_of_each(demo, tmp_path, capsys):
+    root = tmp_path / "runs"
+    shutil.copytree(demo.parent, root, ignore=shutil.ignore_patterns("*.html"))
+    names = sorted(path.name for path in root.iterdir())
+    assert main(["view", str(root)]) == 0
+    assert f"Wrote {root / 'index.html'} and report.html of 3 runs" in capsys.readouterr().out
+    page = (root / "index.html").read_text(encoding="utf-8")
+    links = re.findall('href="(.*?)"', page)
+    assert links == [f"{name}/report.html" for name in names]
+    assert all("<h1>" in (root / link).read_text(encoding="utf-8") for link in links)
+
+
+def test_json_of_a_folder_of_runs_is_its_table(demo, tmp_path, capsys):
+    page = tmp_path / "list.html"
+    assert main(["view", str(demo.parent), "-o", str(page), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["page"] == str(page) and page.exists()
+    assert [run["name"] for run in said["runs"]] == [
+        "demo",
+        "demo-on_policy_kd",
+        "demo-supervised_kd",
+    ]
+    assert said["runs"][1]["replaced_first"] is None and said["runs"][0]["value"] == 0.6
+
+
+def test_the_good_part_of_a_damaged_file_is_shown_and_the_damage_said(demo, tmp_path, capsys):
+    lines = (demo / "traces.ndjson").read_text(encoding="utf-8").split("\n")
+    whole = len(read_traces(demo / "traces.ndjson"))
+    lines[4] = lines[4][:50]
+    path = tmp_path / "t.ndjson"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert main(["view", str(path), "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["traces"] == whole
+    assert "t.ndjson, line 5: not a trace record" in said.err and "Traceback" not in said.err
+    page = (tmp_path / "t.html").read_text(encoding="utf-8")
+    assert "data-skd-strip" in page
+
+
+def test_a_damaged_run_has_its_page_and_the_damage_is_said(demo, tmp_path, capsys):
+    shutil.copytree(demo, tmp_path / "hurt")
+    for name in ("config.json", "steps.jsonl", "traces.ndjson", "eval.jsonl", "table.json"):
+        with (tmp_path / "hurt" / name).open("a", encoding="utf-8") as file:
+            file.write("{broken\n")
+    assert main(["view", str(tmp_path / "hurt")]) == 0
+    said = capsys.readouterr().err
+    for name in ("config.json", "steps.jsonl", "traces.ndjson", "eval.jsonl", "table.json"):
+        assert f"{tmp_path / 'hurt' / name}" in said
+    page = (tmp_path / "hurt" / "report.html").read_text(encoding="utf-8")
+    assert page.count('role="note"') == 5 and f"<dd>{STEPS}</dd>" in page
+
+
+def test_a_page_that_cannot_be_written_is_said(demo, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert main(["view", str(demo), "-o", str(tmp_path / "file" / "page.html")]) == 1
+    said = capsys.readouterr()
+    assert "Cannot write" in said.err and "Traceback" not in said.err and said.out == ""
+    assert main(["view", str(demo), "-o", str(tmp_path)]) == 2
+    assert "is a folder. Give -o a file" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_run_without_any_record_but_its_settings_has_a_page(tmp_path, capsys):
+    write_json_atomic(tmp_path / "run" / "config.json", {"method": "skd", "steps": 5})
+    assert main(["view", str(tmp_path / "run")]) == 0
+    assert "No completion is recorded." in (tmp_path / "run" / "report.html").read_text()
+    assert main(["view", str(tmp_path / "run"), "--text"]) == 2
+    assert "holds no trace" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["view", "{demo}/none"], "Cannot read .*none"),
-        (["view", "{demo}/..", "-o", "x.html"], "not a run folder"),
+        (["view", "{demo}/none.ndjson"], "Cannot read .*none.ndjson: No such file"),
+        (["view", "{empty}"], "not a run folder: it holds none of .* Give the folder a run"),
+        (["view", "{empty}", "{demo}"], "not a run folder"),
         (["view", "{demo}", "{demo}/traces.ndjson"], "is no run folder"),
         (["view", "{demo}/config.json"], "config.json, line 1"),
         (["view", "{demo}-on_policy_kd", "--text"], "holds no trace"),
         (["app", "--run", "{demo}/none"], "No run folder"),
     ],
 )
-def test_what_cannot_be_viewed_is_one_paragraph_and_exit_code_2(demo, words, message, capsys):
-    assert main([word.format(demo=demo) for word in words]) == 2
+def test_what_cannot_be_viewed_is_one_paragraph_and_exit_code_2(
+    demo, tmp_path, words, message, capsys
+):
+    assert main([word.format(demo=demo, empty=tmp_path) for word in words]) == 2
     said = capsys.readouterr()
     assert said.out == "" and "Traceback" not in said.err
     assert re.search(message, " ".join(said.err.split()))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_port_in_use_is_said(demo, capsys):

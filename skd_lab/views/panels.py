@@ -63,7 +63,9 @@ def evaluation_panels(runs: Sequence[Run]) -> list[str]:
     if not runs:
         return []
     records = [record for run in runs for _, record in _by_step(run)]
-    metrics = list(dict.fromkeys(name for record in records for name in record.get("metrics", {})))
+    metrics = list(
+        dict.fromkeys(name for record in records for name in record.get("metrics") or ())
+    )
     made = [_score(runs, metric) for metric in metrics[:2]]
     for key, title in (
         ("kl_references", "KL on references (nats a token)"),
@@ -164,8 +166,11 @@ def _score(runs: Sequence[Run], metric: str) -> str:
     def intervals(axes: Axes) -> None:
         if [len(x.steps) for x in lows] != [len(x.steps) for x in lines] or len(lows) != len(highs):
             return
-        for line, low, high in zip(lines, lows, highs, strict=True):
-            axes.vlines(line.steps, low.values, high.values, color=line.colour, linewidth=1.3)
+        for n, (line, low, high) in enumerate(zip(lines, lows, highs, strict=True)):
+            # beside each other where several runs were evaluated at the same steps
+            shift = 0.008 * axes.get_xlim()[1] * (n - (len(lines) - 1) / 2)
+            at = [step + shift for step in line.steps]
+            axes.vlines(at, low.values, high.values, color=line.colour, linewidth=1.3)
         axes.set_ylim(0, min(1.0, 1.08 * max(max(high.values) for high in highs)))
 
     title = f"{metric.replace('_', '-')}, 95% intervals"

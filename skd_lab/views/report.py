@@ -282,6 +282,9 @@ def _settings(runs: Sequence[Run]) -> str:
 
 
 def _environments(runs: Sequence[Run]) -> str:
-    if len(runs) == 1:
-        return environment_markup(runs[0])
-    return "".join(f"<h3>{escape(run.name)}</h3>{environment_markup(run)}" for run in runs)
+    parts = [environment_markup(run) for run in runs]
+    if len(set(parts)) == 1:
+        return parts[0]
+    return "".join(
+        f"<h3>{escape(run.name)}</h3>{part}" for run, part in zip(runs, parts, strict=True)
+    )

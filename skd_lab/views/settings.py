@@ -46,7 +46,8 @@ def settings_markup(run: Run) -> str:
     table = (
         '<div class="wide" tabindex="0" role="region" aria-label="Settings that differ from the '
         'defaults"><table class="plain config"><thead><tr><th scope="col">setting</th>'
-        f'<th scope="col">here</th><th scope="col">default</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        f'<th scope="col">here</th><th scope="col">default</th></tr></thead><tbody>{rows}</tbody>'
+        "</table></div>"
         if rows
         else "<p>Every setting is the default.</p>"
     )
@@ -61,7 +62,8 @@ def settings_markup(run: Run) -> str:
     return (
         f"{table}<details><summary>{lead} {len(same)} settings, as by default</summary>"
         f'<dl class="settings">{rest}</dl></details>'
-        f'<details class="raw"><summary>config.json</summary><pre>{escape(to_json(config, 2))}</pre></details>'
+        '<details class="raw"><summary>config.json</summary>'
+        f"<pre>{escape(to_json(config, 2))}</pre></details>"
         f'<p class="small">The same run again: <code>{escape(again)}</code></p>'
     )
 
