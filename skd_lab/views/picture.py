@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.patches import FancyBboxPatch
@@ -146,6 +148,7 @@ def _head(trace: Trace, k: int | None) -> list[list[Piece]]:
 def _pieces(trace: Trace, colour: str, k: int | None) -> Iterator[list[Piece]]:
     """Each token as pieces that belong together."""
     inks, found = palette(), redecide(trace, k)
+    rtl = _is_rtl("".join(str(token["kept"]) for token in trace.tokens))
     for place, (token, kept) in enumerate(zip(trace.tokens, kept_texts(trace.tokens), strict=True)):
         verdict = found.decisions[place]
         ground = shade(token, verdict, colour)
@@ -155,16 +158,20 @@ def _pieces(trace: Trace, colour: str, k: int | None) -> Iterator[list[Piece]]:
             written = kept if choice is None or choice["id"] == token["kept_id"] else choice["text"]
             refused = token_text(token, "proposed").replace("\n", "\u21b5")
             written = (written or token_text(token)).replace("\n", "\u21b5\n")
+            on_blue = inks["r4-ink"] if ground == "r4" else inks["ink"]
+            faint, strong = (
+                (inks["rust"], inks["insert"]) if ground in ("", "cream") else (on_blue, on_blue)
+            )
             yield [
-                Piece(refused, inks["rust"], "struck", ground, unsure),
-                Piece(" \u2192 ", inks["rust"], "arrow", ground, unsure),
-                Piece(written, inks["insert"], "insert", ground, unsure),
+                Piece(refused, faint, "struck", ground, unsure, rtl=rtl),
+                Piece(" \u2190 " if rtl else " \u2192 ", faint, "arrow", ground, unsure, rtl=rtl),
+                Piece(written, strong, "insert", ground, unsure, rtl=rtl),
             ]
         else:
             flipped = verdict == "accepted" and token["proposed_id"] != token["kept_id"]
             text = token_text(token, "proposed") if flipped else kept
             ink = inks["r4-ink"] if ground == "r4" else inks["ink"]
-            yield [Piece(text.replace("\n", "\u21b5\n"), ink, "kept", ground, unsure)]
+            yield [Piece(text.replace("\n", "\u21b5\n"), ink, "kept", ground, unsure, rtl=rtl)]
 
 
 def _page(rows: Sequence[Sequence[Piece]], width: float, measure: Measure) -> Figure:
@@ -176,9 +183,11 @@ def _page(rows: Sequence[Sequence[Piece]], width: float, measure: Measure) -> Fi
     axes.set_axis_off()
     y = MARGIN
     for row in rows:
-        x, base = MARGIN, y + 0.66 * height(row)
-        for piece in row:
-            wide = measure(piece)
+        base = y + 0.66 * height(row)
+        widths = [measure(piece) for piece in row]
+        x = width * 72 - MARGIN - sum(widths) if row and row[0].rtl else MARGIN
+        pairs = list(zip(row, widths, strict=True))
+        for piece, wide in reversed(pairs) if row and row[0].rtl else pairs:
             _draw(axes, piece, x, base, wide)
             x += wide
         y += height(row)
@@ -194,7 +203,7 @@ def _draw(axes: Axes, piece: Piece, x: float, base: float, wide: float) -> None:
             1.36 * SIZE,
             boxstyle="round,pad=0,rounding_size=2",
             facecolor=colours[piece.ground],
-            edgecolor=colours["muted"] if piece.unsure else "none",
+            edgecolor=(*to_rgb(colours["surface"]), 0.75) if piece.unsure else "none",
             hatch="////" if piece.unsure else None,
             linewidth=0,
         )
@@ -212,6 +221,12 @@ def _draw(axes: Axes, piece: Piece, x: float, base: float, wide: float) -> None:
             axes.plot([x, x + wide], [y, y], color=colours["rust"], linewidth=0.7)
 
 
+def _is_rtl(text: str) -> bool:
+    """Whether the first letter with a direction is read from right to left."""
+    found = (unicodedata.bidirectional(char) for char in text)
+    return next((kind in ("R", "AL") for kind in found if kind in ("L", "R", "AL")), False)
+
+
 def _settings() -> dict[Any, Any]:
     known = {font.name for font in fontManager.ttflist}
     return {
@@ -221,6 +236,7 @@ def _settings() -> dict[Any, Any]:
         "svg.fonttype": "path",
         "svg.hashsalt": "skd_lab",
         "pdf.fonttype": 42,
+        "hatch.linewidth": 1.1,
     }
 
 

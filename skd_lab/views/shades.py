@@ -13,7 +13,7 @@ CHANNELS: dict[str, tuple[str, tuple[float, ...]]] = {
     "rank": ("teacher rank", (1, 5, 25)),
     "p_student": ("student probability", (0.9, 0.5, 0.1)),
     "p_teacher": ("teacher probability", (0.9, 0.5, 0.1)),
-    "kl": ("KL(teacher \u2016 student)", (0.05, 0.5, 2)),
+    "kl": ("per-token KL", (0.05, 0.5, 2)),
     "entropy_student": ("student entropy", (0.1, 0.5, 1.5)),
     "entropy_teacher": ("teacher entropy", (0.1, 0.5, 1.5)),
 }

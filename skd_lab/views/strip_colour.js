@@ -5,7 +5,7 @@ const CHANNELS = {
   rank: { label: "teacher rank" },
   p_student: { label: "student probability", field: "p_student", cuts: [0.9, 0.5, 0.1], words: percentRange },
   p_teacher: { label: "teacher probability", field: "p_teacher", cuts: [0.9, 0.5, 0.1], words: percentRange },
-  kl: { label: "KL(teacher ‖ student)", field: "kl", cuts: [0.05, 0.5, 2], words: natsRange, up: true },
+  kl: { label: "per-token KL", field: "kl", cuts: [0.05, 0.5, 2], words: natsRange, up: true },
   entropy_student: { label: "student entropy", field: "entropy_student", cuts: [0.1, 0.5, 1.5], words: natsRange, up: true },
   entropy_teacher: { label: "teacher entropy", field: "entropy_teacher", cuts: [0.1, 0.5, 1.5], words: natsRange, up: true },
 };

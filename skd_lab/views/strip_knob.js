@@ -69,7 +69,7 @@ function knob() {
   own.ticks = el("div", "ticks");
   own.ticks.setAttribute("aria-hidden", "true");
   own.dial = el("div", "dial", own.curve, own.bars, own.range, own.ticks);
-  own.ends = el("p", "ends", el("span", "", "K = 1: nearly supervised"), el("span", "", "K = |V|: on-policy"));
+  own.ends = el("p", "ends", el("span", "", "K = 1: nearly supervised"), el("span", "how", "bars: proposals by rank, dashes: share accepted"), el("span", "", "K = |V|: on-policy"));
   own.box.append(el("div", "head", own.value, own.words, own.back), own.dial, own.ends);
   return own;
 }

@@ -106,7 +106,7 @@ function whatIf(trace, own, index) {
     return;
   }
   const i = tokens[decided.fork].i, after = tokens.length - decided.fork - 1;
-  const rest = decided.endsAt !== null ? " The text would end there." : after ? ` From there on the text would be another: the ${after === 1 ? "last token is" : `other ${whole(after)} tokens are`} hatched and judged as recorded.` : " The text would go on from there.";
+  const rest = decided.endsAt !== null ? " The text would end there." : after ? ` From there on the text would be another: the ${after === 1 ? "last token is" : `other ${whole(after)} tokens are`} hatched, as their verdicts hold for the recorded text only.` : " The text would go on from there.";
   own.whatIf.append(el("p", "", mark, `${flips}, the first at token ${i}.${rest}`));
   if (decided.endsAt !== null) return;
   const again = button("again", `Re-run from token ${i} with K = ${whole(k)}`, () => {

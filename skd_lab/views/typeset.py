@@ -23,6 +23,8 @@ class Piece:
     ground: str = ""
     unsure: bool = False
     size: float = SIZE
+    rtl: bool = False
+    """Whether its line is read from right to left."""
 
 
 class Measure:
