@@ -73,7 +73,7 @@ def build_app(
             for address, label, add in TABS:
                 with gr.Tab(label, id=address) as tab:
                     add(frame, tab)
-                tab.select(None, None, None, js=NOTE % address, api_visibility="private")
+                tab.select(None, None, None, js=NOTE, api_visibility="private")
         _route(app, tabs)
         add_endpoints(frame)
 
@@ -118,17 +118,19 @@ def _theme() -> gr.themes.Base:
     )
 
 
-# The first tab reports that it is open at some time after the page was loaded. That must not
-# change an address that asks for another tab, so until that one has opened nothing is noted.
-NOTE = """() => {
-  const here = '%s', wanted = window.skdWanted;
-  if (wanted === here) window.skdWanted = "";
-  if (wanted === "" || wanted === here) location.hash = here;
-}"""
+# Tabs report that they were opened late, and not always in order: the first one does so at the
+# start, whatever the address asks for. So it is the open tab itself that is noted, and nothing
+# before the tab that was asked for has opened.
+NOTE = """() => setTimeout(() => {
+  const open = document.querySelector('[role="tab"][aria-selected="true"]')?.dataset.tabId;
+  if (!open || window.skdWanted === undefined) return;
+  if (window.skdWanted && window.skdWanted !== open) return;
+  window.skdWanted = "";
+  if (location.hash.slice(1).split(/[&?]/)[0] !== open) location.hash = open;
+}, 100)"""
 FOLLOW = """() => {
-  const wanted = location.hash.slice(1).split(/[&?]/)[0], known = %s;
-  const found = known.includes(wanted);
-  if (window.skdWanted === undefined) window.skdWanted = found && wanted !== known[0] ? wanted : "";
+  const wanted = location.hash.slice(1).split(/[&?]/)[0], found = %s.includes(wanted);
+  window.skdWanted = found ? wanted : "";
   return found ? { __type__: "update", selected: wanted } : { __type__: "update" };
 }"""
 
