@@ -136,7 +136,7 @@ class _Loop:
         shown = Progress(config, self.data, self.done, shown=progress and main)
         with (
             contextlib.closing(shown),
-            open_trackers(self.accelerator, config.to_dict(), self.run_dir, self.done),
+            open_trackers(self.accelerator, saved_config(config), self.run_dir, self.done),
         ):
             if self.done == 0:
                 self._observe()
