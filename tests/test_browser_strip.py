@@ -6,70 +6,17 @@ import shutil
 import subprocess
 
 import pytest
+import strip_pages
+from strip_pages import MARKS, PHONE, WIDE, focused, page_of
 from synthetic import HOSTILE, hostile_trace, make_trace
 
 from skd_lab.records import dumps_traces
 from skd_lab.views import render_strip
-from skd_lab.views.page import Fragment, script_json
+from skd_lab.views.page import Fragment
 from skd_lab.views.strip import boot_script, strip_body, strip_markup
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the path"),
-]
-FLAGS = """--no-sandbox --disable-gpu --disable-background-networking --disable-component-update
---disable-sync --no-first-run""".split()
-WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 800}
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def show(chromium, tmp_path):
-    """Open a view as a saved page; fails at the end if anything was asked of the outside."""
-    contexts, said, asked = [], [], []
-
-    def open_page(view, **settings):
-        context = chromium.new_context(**{"viewport": WIDE, **settings})
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("dialog", lambda dialog: (said.append("dialog"), dialog.dismiss()))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(view.save(tmp_path / f"{len(contexts)}.html").as_uri())
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert said == []
-    assert [url for url in asked if not url.startswith(tmp_path.as_uri())] == []
-
-
-def page_of(value, title=""):
-    """A page whose strip gets this NDJSON text, good or bad."""
-    data = script_json({"value": value, "title": title})
-    markup = f'<div data-skd-strip><script type="application/json">{data}</script></div>'
-    return Fragment("test", markup, script=boot_script())
-
-
-def focused(page):
-    return page.evaluate(
-        """() => {
-          let node = document.activeElement;
-          while (node?.shadowRoot?.activeElement) node = node.shadowRoot.activeElement;
-          return node?.dataset.place === undefined ? null : Number(node.dataset.place);
-        }"""
-    )
+pytestmark = MARKS
+chromium, host, show = strip_pages.chromium, strip_pages.host, strip_pages.show
 
 
 def test_no_hostile_text_runs_or_breaks_the_page(show):
@@ -352,34 +299,6 @@ def test_a_damaged_line_is_named_and_the_rest_is_shown(show):
     page = show(page_of(json.dumps({"schema": "skd-trace/9"})))
     assert "schema skd-trace/9 is not skd-trace/1" in page.locator(".note").first.inner_text()
     assert "no trace to show" in show(page_of("")).locator(".note").inner_text()
-
-
-def test_a_new_value_keeps_the_focus_and_heals_a_bad_one(chromium):
-    page = chromium.new_page()
-    page.evaluate(
-        """([body, value]) => {
-          const host = document.body.appendChild(document.createElement("div"));
-          const props = { value }, watchers = [], picks = [];
-          const trigger = (name, detail) => picks.push([name, detail]);
-          const watch = (name, f) => watchers.push(f);
-          new Function("element", "props", "trigger", "watch", body)(host, props, trigger, watch);
-          window.set = (next) => { props.value = next; watchers.forEach((f) => f()); };
-          window.picks = picks;
-        }""",
-        [strip_body(), dumps_traces([make_trace([" a", " b"])])],
-    )
-    page.locator(".tok").nth(1).click()
-    assert page.evaluate("picks") == [["pick", {"trace": 0, "i": 1}]]
-    page.evaluate("set", dumps_traces([make_trace([" a", " b", " c"])]))
-    assert page.locator(".tok").count() == 3 and focused(page) == 1
-    page.evaluate(
-        "set",
-        '{"schema": "skd-trace/1"}\n{"i": 0, "kept": "x", "student_top": 5, "discarded": {}}\nnull',
-    )
-    assert page.locator(".tok").count() == 1
-    page.evaluate("set", dumps_traces([make_trace([" d"])]))
-    assert page.locator(".tok").inner_text().strip() == "d"
-    page.close()
 
 
 def test_the_frame_shows_a_strip_too(chromium):

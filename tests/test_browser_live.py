@@ -1,0 +1,363 @@
+"""The strip while a text is written, with bad values, other layouts and guesses, in a browser."""
+
+import json
+import re
+
+import pytest
+import strip_pages
+from strip_pages import MARKS, PHONE, focused
+from synthetic import HOSTILE, hostile_trace, make_trace
+
+from skd_lab.records import dumps_traces
+from skd_lab.views import render_strip
+
+pytestmark = MARKS
+chromium, host, show = strip_pages.chromium, strip_pages.host, strip_pages.show
+
+KEEP = "window.nodes = [...document.querySelector('div').shadowRoot.querySelectorAll('.tok')]"
+KEPT = """nodes.every((node, at) =>
+  node === document.querySelector('div').shadowRoot.querySelectorAll('.tok')[at])"""
+
+
+def lines_of(trace):
+    return dumps_traces([trace]).splitlines(keepends=True)
+
+
+def test_a_growing_text_keeps_nodes_focus_pin_and_card(host):
+    trace = make_trace()
+    lines = lines_of(trace)
+    made = host("".join(lines[:12]), streaming=True)
+    made.page.locator(".tok").nth(5).click()
+    made.page.evaluate(KEEP)
+    for end in range(13, len(lines) + 1):
+        made.give(value="".join(lines[:end]))
+    assert made.page.locator(".tok").count() == len(trace.tokens)
+    assert made.page.evaluate(KEPT) and focused(made.page) == 5
+    assert made.page.locator(".card .number").inner_text() == "#5"
+    assert made.page.locator(".card .pinned").count() == 1
+    counts = [trace.accepted, trace.replaced, trace.discarded]
+    assert (
+        made.page.locator(".sum")
+        .inner_text()
+        .startswith("{} accepted + {} replaced + {} discarded".format(*counts))
+    )
+
+
+def test_a_streamed_text_is_the_same_as_one_given_whole(host):
+    trace = hostile_trace()
+    read = """() => [...document.querySelector('div').shadowRoot.querySelectorAll('.tok')].map(
+      (one) => [one.className, one.textContent, one.getAttribute('aria-label')])"""
+    whole = host(trace).page.evaluate(read)
+    text = dumps_traces([trace])
+    made = host(text[:10], streaming=True)
+    for end in range(10, len(text) + 700, 700):  # anywhere in a line
+        made.give(value=text[:end])
+    assert made.page.evaluate(read) == whole
+
+
+def test_half_a_line_waits_until_it_is_whole(host):
+    lines = lines_of(make_trace([" a", " b", " c"]))
+    made = host("".join(lines[:2]) + lines[2][:40], streaming=True)
+    assert made.page.locator(".tok").count() == 1 and made.page.locator(".note").count() == 0
+    made.give(value="".join(lines[:3]))
+    assert made.page.locator(".tok").count() == 2
+
+
+def test_a_cut_last_line_of_a_page_is_named(show):
+    lines = lines_of(make_trace([" a", " b", " c"]))
+    cut = strip_pages.page_of("".join(lines[:3]) + lines[3][:-30])
+    page = show(cut)
+    assert page.locator(".note").inner_text() == "The last line was cut off and is left out."
+    assert page.locator(".tok").count() == 2
+
+
+def test_a_character_completed_by_a_later_token_appears_where_it_starts(host):
+    trace = make_trace(["x"] * 4)
+    for token, raw in zip(trace.tokens, (b"a\xf0\x9f", b"\x98", b"\x80b", b" c"), strict=True):
+        token.update(kept="\ufffd", kept_bytes=raw.hex())
+    lines = lines_of(trace)
+    made = host("".join(lines[:3]), streaming=True)
+    assert made.page.locator(".tok").all_inner_texts() == ["a<0xF0><0x9F>", "<0x98>"]
+    made.page.evaluate(KEEP)
+    made.give(value="".join(lines))
+    texts = made.page.locator(".tok").all_inner_texts()
+    assert texts == ["a\U0001f600", "<0x98>", "<0x80>b", " c"]
+    assert made.page.evaluate(KEPT)
+
+
+def test_a_second_trace_is_appended_below(host):
+    first, second = make_trace([" a", " b"]), make_trace([" c"], step=9)
+    made = host(dumps_traces([first]), streaming=True)
+    made.page.evaluate(KEEP)
+    made.give(value=dumps_traces([first, second]))
+    assert made.page.locator(".strip").count() == 2 and made.page.evaluate(KEPT)
+    assert made.page.locator(".main > :last-child").get_attribute("class") == "keys"
+
+
+def test_a_new_run_takes_the_place_of_the_old_one_and_focus_stays_in_the_strip(host):
+    made = host(make_trace())
+    made.page.locator(".tok").nth(20).click()
+    made.give(value=make_trace([" other"] * 30))
+    assert focused(made.page) == 20
+    made.give(value=make_trace([" short"]))
+    assert focused(made.page) == 0 and made.page.locator(".tok").count() == 1
+
+
+@pytest.mark.parametrize("bad", [{"a": 1}, 5, ["x"], True])
+def test_a_value_that_is_no_text_is_a_sentence_and_the_next_is_drawn(host, bad):
+    made = host(make_trace([" a"]))
+    made.give(value=bad)
+    assert "could not be drawn: its value must be NDJSON text" in (
+        made.page.locator(".note").inner_text()
+    )
+    made.give(value=make_trace([" b", " c"]))
+    assert made.page.locator(".tok").count() == 2 and made.page.locator(".note").count() == 0
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "\\u{zz}",
+        "not json\n" * 3,
+        '{"schema": "skd-trace/1"}\n'
+        '{"i": 0, "kept": "x", "student_top": 5, "discarded": {}}\nnull\n',
+        '{"schema": "skd-trace/1", "accept_top_k": "many", "vocab_size": -1, "policies": 7}\n'
+        '{"i": 0, "kept": "x", "teacher_rank": 2, "source": "student", "kept_bytes": 3}\n',
+        '[1, 2]\n{"schema": null}\n',
+    ],
+)
+def test_damaged_text_never_blanks_the_strip_for_good(host, bad):
+    made = host(make_trace([" a"]))
+    made.give(value=bad)
+    assert made.page.locator(".note, .tok").count() > 0
+    made.give(value=make_trace([" b", " c"]))
+    assert made.page.locator(".tok").count() == 2
+
+
+def test_what_is_said_of_an_empty_value(host):
+    made = host("", streaming=True)
+    assert made.page.locator(".note").inner_text() == "Waiting for the first token."
+    made.give(streaming=False)
+    assert "no trace to show" in made.page.locator(".note").inner_text()
+
+
+def test_the_status_line_speaks_at_most_every_two_seconds(host):
+    lines = lines_of(make_trace())
+    made = host("".join(lines[:5]), streaming=True)
+    said = made.page.locator("[role=status].spoken")
+    first = said.inner_text()
+    assert first == "4 tokens, 0 replaced, still writing"
+    for end in range(6, len(lines) + 1):
+        made.give(value="".join(lines[:end]))
+    assert said.inner_text() == first
+    made.give(streaming=False)
+    assert said.inner_text() == "36 tokens, 6 replaced"
+
+
+# --- events and props ---
+
+
+def test_pins_are_events(host):
+    made = host(make_trace())
+    made.page.locator(".tok").nth(3).click()
+    made.page.keyboard.press("Escape")
+    assert made.events("pick") == [{"trace": 0, "i": 3}] and made.events("unpick") == [{}]
+
+
+def test_a_host_can_select_a_token(host):
+    made = host(make_trace(), selected=[0, 5])
+    assert made.page.locator(".card .number").inner_text() == "#5"
+    made.give(selected="0:7")
+    assert made.page.locator(".card .number").inner_text() == "#7"
+    made.give(selected=[4, 1])
+    assert made.page.locator(".card .number").inner_text() == "#7"
+
+
+def test_branching_from_a_token_of_either_model(host):
+    made = host(make_trace(), actions=["branch"])
+    token = make_trace().tokens[5]
+    made.page.locator(".tok").nth(5).focus()
+    made.page.keyboard.press("b")
+    made.page.locator(".duel .refused .branch").click()
+    made.page.locator(".duel .kept .branch").click()
+    first, second = made.events("branch")
+    assert first == {"trace": 0, "i": 5, "who": "student", "token_id": token["proposed_id"]}
+    assert second == {"trace": 0, "i": 5, "who": "teacher", "token_id": token["kept_id"]}
+    assert host(make_trace()).page.locator(".branch").count() == 0
+
+
+def test_the_card_expands_to_twenty_and_stays_so(host):
+    made = host(make_trace([f" w{i}" for i in range(30)]))
+    made.page.locator(".tok").nth(2).click()
+    few = made.page.locator(".duel tbody tr:not(.line)").count()
+    made.page.get_by_role("button", name="Show the top 20").click()
+    assert made.page.locator(".duel tbody tr:not(.line)").count() == 20 > few
+    assert (
+        made.page.evaluate("document.querySelector('div').shadowRoot.activeElement.className")
+        == "wider"
+    )
+    made.page.locator(".tok").nth(4).click()
+    assert made.page.locator(".duel tbody tr:not(.line)").count() == 20
+
+
+def test_layouts_are_views_of_the_same_nodes(host):
+    made = host(make_trace([" a", " b", " c", " d"], replaced_every=4))
+    made.page.evaluate(KEEP)
+    token = made.page.locator(".tok.replaced")
+    inline = token.bounding_box()["height"]
+    made.page.get_by_role("radio", name="Stacked").check(force=True)
+    kept, refused = token.locator(".ins").bounding_box(), token.locator(".del").bounding_box()
+    assert refused["y"] + refused["height"] <= kept["y"] + 1
+    assert token.bounding_box()["height"] > inline
+    made.page.get_by_role("radio", name="Plain text").check(force=True)
+    assert made.page.locator(".strip").inner_text() == " a b c d"
+    assert made.page.evaluate(KEPT)
+    assert made.events("view_change")[-1] == {"colour": "rank", "layout": "plain"}
+
+
+def test_the_table_says_everything_in_words(host):
+    trace = make_trace(replaced_every=5)
+    made = host(trace, layout="table")
+    assert not made.page.locator(".strip").is_visible()
+    rows = made.page.locator(".sheet tbody tr")
+    assert rows.count() == len(trace.tokens)
+    token = trace.tokens[4]
+    cells = [text.strip() for text in rows.nth(4).locator("td").all_inner_texts()]
+    assert cells[:4] == [
+        token["kept"].strip(),
+        token["proposed"].strip(),
+        "replaced",
+        str(token["teacher_rank"]),
+    ]
+    assert cells[-1] == str(token["block"])
+    made.give(k=4000)
+    assert {*rows.locator("td:nth-child(4)").all_inner_texts()} == {
+        "accepted",
+        "accepted, uncertain",
+    }
+
+
+def test_one_line_strips_for_many_under_each_other(host):
+    made = host(make_trace(), compact=True, controls=False)
+    assert made.page.locator(".controls").count() == 0
+    assert not made.page.locator(".legend").is_visible()
+    boxes = made.page.locator(".tok").evaluate_all("all => all.map(o => o.getClientRects()[0].top)")
+    assert len({round(top) for top in boxes}) == 1
+
+
+def test_where_two_texts_part_is_marked_and_spoken(host):
+    trace = make_trace()
+    trace.header.update(diverges_at=4, label="K = 1")
+    page = host(trace).page
+    assert page.locator(".name").inner_text() == "K = 1"
+    assert page.locator(".tok.parting").get_attribute("data-place") == "4"
+    assert page.locator(".tok").nth(4).get_attribute("aria-label").startswith("here the texts part")
+
+
+# --- guessing ---
+
+
+def test_guessing_hides_verdicts_until_they_are_revealed(host):
+    trace = make_trace(replaced_every=6)
+    made = host(trace)
+    made.page.get_by_role("button", name="Guess first").click()
+    assert made.page.locator(".del, .ins, .tok.replaced, .tok.r1").count() == 0
+    assert not made.page.locator(".legend").is_visible()
+    names = made.page.locator(".tok").evaluate_all("a => a.map(o => o.getAttribute('aria-label'))")
+    assert not any("refused" in name or "rank" in name for name in names)
+    shown = made.page.locator(".tok").all_inner_texts()
+    assert [text.strip() for text in shown] == [token["proposed"].strip() for token in trace.tokens]
+    for place in (5, 7, 11):
+        made.page.locator(".tok").nth(place).click()
+    made.page.locator(".tok").nth(8).focus()
+    made.page.keyboard.press("Enter")
+    made.page.keyboard.press("Enter")  # marked and taken back
+    assert made.page.locator(".card .number").count() == 0
+    made.page.get_by_role("button", name="Reveal").click()
+    assert made.events("guess") == [{"trace": 0, "found": 2, "missed": 4, "wrong": 1}]
+    result = made.page.locator(".result").inner_text()
+    assert result.startswith("You found 2 of 6 refusals, and marked 1 that stood.")
+    assert made.page.locator(".tok.marked").count() == 3
+    assert made.page.locator(".tok.replaced").count() == trace.replaced
+
+
+# --- what a screen reader and a keyboard meet ---
+
+
+def test_three_hundred_tokens_are_three_hundred_named_options(host):
+    trace = make_trace([f" word{i}" for i in range(300)])
+    page = host(trace).page
+    options = page.locator(".strip").get_by_role("option")
+    assert options.count() == 300
+    name = re.compile("^token 7: space word7, accepted, teacher rank [0-9]+, student [0-9.]+%$")
+    assert page.get_by_role("option", name=name).count() == 1
+    assert page.get_by_role("listbox", name="Tokens of skd · before training").count() == 1
+    assert page.get_by_role("slider", name=re.compile("^K: the teacher keeps")).count() == 1
+    assert page.locator("[tabindex='0'].tok").count() == 1
+
+
+def test_everything_can_be_done_by_keys_alone(host):
+    made = host(make_trace(replaced_every=5), actions=["branch"])
+    page = made.page
+    seen = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        seen.append(
+            page.evaluate(
+                """() => { const one = document.querySelector('div').shadowRoot.activeElement;
+                  return one && (one.type ?? one.className ?? one.tagName); }"""
+            )
+        )
+        if focused(page) is not None:
+            break
+    assert "range" in seen and "select-one" in seen and "radio" in seen and "submit" not in seen
+    page.keyboard.press("n")
+    page.keyboard.press("b")
+    page.keyboard.press("Enter")
+    assert len(made.events("branch")) == 1
+    page.keyboard.press("Escape")
+    assert focused(page) == 4
+    page.keyboard.press("?")
+    assert page.locator(".keys").evaluate("one => one.open")
+
+
+def test_hostile_text_in_every_field_of_a_header_stays_text(host):
+    trace = make_trace([" a"])
+    text = "".join(HOSTILE)
+    for name in ("prompt", "method", "student", "teacher", "label", "note", "run"):
+        trace.header[name] = text
+    page = host(json.loads(json.dumps(dumps_traces([trace]))), title=text).page
+    assert page.evaluate("window.PWNED === undefined")
+    assert page.locator("img, script, iframe").count() == 0
+    assert "\u202e" not in page.locator(".main").inner_text()
+
+
+@pytest.mark.parametrize("layout", ["inline", "stacked", "plain", "table"])
+def test_nothing_is_wider_than_a_phone(host, layout):
+    page = host(
+        make_trace(["a" * 90, *[f" word{i}" for i in range(80)]]), PHONE, layout=layout
+    ).page
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_arabic_letters_join_across_tokens(host):
+    joined = host(make_trace(["مرحبا"]), PHONE).page.locator(".tok")
+    alone = joined.bounding_box()["width"]
+    parts = host(make_trace(["مر", "حب", "ا"]), PHONE).page.locator(".tok")
+    together = sum(parts.nth(n).bounding_box()["width"] for n in range(3))
+    assert together == pytest.approx(alone, abs=0.6)
+
+
+def test_a_link_brings_the_view_back(show):
+    view = render_strip(make_trace(), title="Link")
+    page = show(view)
+    page.locator(".dial input").focus()
+    page.keyboard.press("Home")
+    page.locator(".pick select").select_option("kl")
+    page.locator(".tok").nth(8).click()
+    address = page.evaluate("location.hash")
+    assert address == "#k=1&colour=kl&trace=0&i=8"
+    page.reload()
+    assert page.locator(".knob .value").inner_text() == "K = 1"
+    assert page.locator(".pick select").input_value() == "kl"
+    assert page.locator(".card .number").inner_text() == "#8"
