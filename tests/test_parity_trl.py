@@ -19,8 +19,8 @@ import skd_lab as skd
 from skd_lab.clock import PhaseClock
 from skd_lab.errors import UsageError
 from skd_lab.losses import forward_kl, generalized_jsd, reverse_kl
-from skd_lab.methods import get_objective
 from skd_lab.models import Pair
+from skd_lab.objectives import get_objective
 from skd_lab.records import Rollout
 from skd_lab.rollout import reference_rollout
 from skd_lab.step import StudentLoss, accumulate_gradients, parameter_groups
@@ -193,7 +193,8 @@ def train_here(pair: Pair, windows, objective: str, beta: float, microbatch_size
     """Our step on the same windows; returns the loss of each update."""
     accelerator = Accelerator(cpu=True)
     optimizer = torch.optim.AdamW(parameter_groups(pair.student, 0.0), lr=RATE)
-    kind = get_objective(objective, beta if 0 < beta < 1 else 0.5)
+    weight = {"beta": beta} if objective == "generalized_jsd" else {}
+    kind = get_objective(objective, **weight)
     module = accelerator.prepare(StudentLoss(pair.student, kind, pair.teacher, pair.vocab_size))
     module.train()
     losses = []
@@ -216,3 +217,52 @@ def train_here(pair: Pair, windows, objective: str, beta: float, microbatch_size
         optimizer.step()
         losses.append(stats.loss)
     return losses
+
+
+def test_their_sft_trainer_takes_a_rollout_as_token_ids(examples, tmp_path):
+    datasets, trl = pytest.importorskip("datasets"), pytest.importorskip("trl")
+    pair = skd.load_pair("tiny-qwen3")
+    encoded = skd.encode_examples(pair.tokenizer, examples[:WINDOW], max_prompt_tokens=1024).encoded
+    plain = skd.SamplingPolicy(temperature=1.0)
+    rollouts = skd.interleaved_rollout(
+        pair.student,
+        pair.teacher,
+        [row.prompt_ids for row in encoded],
+        accept_top_k=3,
+        gamma=4,
+        max_new_tokens=64,
+        eos_token_ids=pair.eos_token_ids,
+        student_policy=plain,
+        teacher_policy=plain,
+        uniforms=skd.draw_uniforms(seed=0, rows=WINDOW, max_new_tokens=64),
+    )
+    rows = [
+        {
+            "input_ids": [*rollout.prompt_ids, *rollout.completion_ids.tolist()],
+            "completion_mask": [0] * len(rollout.prompt_ids) + [1] * len(rollout.completion_ids),
+        }
+        for rollout in rollouts
+    ]
+    settings = trl.SFTConfig(
+        str(tmp_path),
+        max_steps=1,
+        per_device_train_batch_size=WINDOW,
+        completion_only_loss=True,
+        report_to="none",
+        save_strategy="no",
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        disable_tqdm=True,
+    )
+    # the loss of one step, before it moved a weight: the mean over the completions' tokens
+    window = [[(r.prompt_ids, r.completion_ids.tolist()) for r in rollouts]]
+    ours = train_here(skd.load_pair("tiny-qwen3"), window, "token_nll", 0.0, WINDOW)
+    trainer = trl.SFTTrainer(
+        model=pair.student,
+        args=settings,
+        train_dataset=datasets.Dataset.from_list(rows),
+        processing_class=pair.tokenizer,
+    )
+    trainer.train()
+    assert trainer.state.log_history[-1]["train_loss"] == pytest.approx(ours[0], abs=1e-6)

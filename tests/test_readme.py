@@ -33,13 +33,31 @@ def tracked() -> set[str]:
 
 
 def test_the_example_runs(capsys):
-    [example] = blocks("python")
+    example = blocks("python")[0]
     exec(compile(example, "README.md", "exec"), {"__name__": "__main__"})
     lines = capsys.readouterr().out.splitlines()
     counts = [re.fullmatch(r"(\d+) of (\d+) tokens are the teacher's", line) for line in lines]
     found = [(int(count[1]), int(count[2])) for count in counts if count]
     assert len(found) == 2
     assert all(0 <= replaced <= tokens <= 64 and tokens > 0 for replaced, tokens in found)
+
+
+def test_the_recipe_for_trl_users_runs(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("trl", reason="trl is not installed")
+    monkeypatch.chdir(tmp_path)
+    [recipe] = [text for text in blocks("python") if "import trl" in text]
+    names = {"__name__": "__main__"}
+    exec(compile(recipe, "README.md", "exec"), names)
+    trainer, strips = names["trainer"], names["trainer"].strips
+    assert trainer.state.global_step == 1 and trainer.state.log_history[-1]["train_loss"] > 0
+    tokens = [token for strip in strips for token in strip.tokens]
+    assert len(strips) == 4 and len(tokens) == trainer.state.num_input_tokens_seen - sum(
+        len(strip.header["prompt_ids"]) for strip in strips
+    )
+    # Algorithm 1: what stood was in the teacher's top 3, what was replaced was not
+    assert all((token["teacher_rank"] <= 3) == (token["source"] == "student") for token in tokens)
+    page = (tmp_path / "runs" / "trl" / "strip.html").read_text(encoding="utf-8")
+    assert "data-skd-strip" in page
 
 
 def test_the_methods_are_the_table_of_methods():
