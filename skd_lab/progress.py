@@ -33,12 +33,10 @@ class Progress:
         self.first, self.began = done, time.monotonic()
         self.said = self.began
         self.lines = not (_in_notebook() or sys.stderr.isatty())
-        left_out = f", {data.dropped} too long and left out" if data.dropped else ""
-        cut = f" ({data.cut} of them cut at the start)" if data.cut else ""
         going_on = f", going on after update {done}" if done else ""
         self._say(
-            f"{config.method}: {data.kept} of {data.total} prompts{cut}{left_out}; "
-            f"{config.steps} updates of {config.batch_size}{going_on}"
+            f"{config.method}: {_counts(data)}; {config.steps} updates of {config.batch_size}"
+            f"{going_on}"
         )
         self.bar = tqdm(
             total=config.steps,
@@ -96,6 +94,20 @@ def measured(metrics: Mapping[str, float]) -> dict[str, str]:
         for label, (name, form) in texts.items()
         if math.isfinite(metrics.get(name, math.nan))
     }
+
+
+def _counts(data: EncodeReport) -> str:
+    """What became of the prompts, in words."""
+    text = f"{data.kept} of {data.total} prompts"
+    if data.cut:
+        text += f" ({data.cut} of them cut at the start)"
+    if data.dropped:
+        text += f", {data.dropped} too long and left out"
+    if data.references_cut:
+        text += f", references cut at the end: {data.references_cut}"
+    if chats := data.chats_with_history:
+        text += f", chats of which only the last answer is trained: {chats}"
+    return text
 
 
 def _clock(seconds: float) -> str:
