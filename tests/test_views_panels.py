@@ -118,6 +118,16 @@ def test_a_long_run_is_walked_by_some_of_its_steps(tmp_path):
     assert len(steps) == 400 and (steps[0], steps[-1]) == (1, 5000) and steps == sorted(set(steps))
 
 
+def test_a_phase_keeps_its_colour_whatever_else_was_measured(tmp_path):
+    with_score = [a_step(n, seconds_score=1.0) for n in (1, 2)]
+    stacks = [
+        training_panels([write_run(tmp_path / name, steps)])[-1]
+        for name, steps in (("a", [a_step(1), a_step(2)]), ("b", with_score))
+    ]
+    hues = [re.search(r"fill: (var\(--skd-c\d)[^>]*>update \d+%</text>", one)[1] for one in stacks]
+    assert hues[0] == hues[1] and ">score 20%</text>" in stacks[1]
+
+
 def test_the_other_side_of_the_replacement_rate_is_the_acceptance_rate(tmp_path):
     run = write_run(tmp_path / "run", [a_step(n) for n in range(1, 9)])
     svg = training_panels([run])[1]

@@ -76,6 +76,18 @@ def test_smoothing_is_a_centred_mean(demo):
     assert strong[1] == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
 
 
+def test_a_long_run_is_drawn_with_as_many_points_as_can_be_seen(tmp_path):
+    lines = "".join(json.dumps({"step": n, "loss": n % 2}) + "\n" for n in range(9000))
+    write_json_atomic(tmp_path / "run" / "config.json", {})
+    (tmp_path / "run" / "steps.jsonl").write_text(lines)
+    thin, strong = plot_training(tmp_path / "run", ("loss",)).axes[0].lines
+    for line in (thin, strong):
+        steps = list(line.get_xdata())
+        assert len(steps) == 1500 and (steps[0], steps[-1]) == (0, 8999)
+    # the mean is of all steps around it, not of those that are drawn
+    assert strong.get_ydata()[700] == pytest.approx(0.5, abs=0.01)
+
+
 def test_plotting_leaves_no_global_state(demo):
     before = dict(matplotlib.rcParams)
     plot_training(demo)

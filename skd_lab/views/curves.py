@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ LABELS = {
     "teacher_nll": "teacher's NLL of the text (nats a token)",
     "tokens_per_second": "tokens a second",
 }
+_DRAWN = 1500
+"""Points of a line; a picture has fewer pixels across."""
 RATES = {"replacement_rate", "acceptance_rate"}
 _INK = "#16202b"
 INK_OF_PAGE = "#010203"
@@ -171,10 +174,11 @@ def draw_series(axes: Axes, lines: Sequence[Series], smooth: int) -> None:
     """Every value thinly and their centred mean strongly."""
     for line in lines:
         if smooth > 1:
-            axes.plot(line.steps, line.values, color=line.colour, alpha=0.25, linewidth=0.8)
+            thin = thinned(line.steps), thinned(line.values)
+            axes.plot(*thin, color=line.colour, alpha=0.25, linewidth=0.8)
         axes.plot(
-            line.steps,
-            running_mean(line.values, smooth),
+            thinned(line.steps),
+            thinned(running_mean(line.values, smooth)),
             color=line.colour,
             linewidth=1.9,
             linestyle=line.dash,
@@ -186,9 +190,20 @@ def draw_series(axes: Axes, lines: Sequence[Series], smooth: int) -> None:
 
 def running_mean(values: Sequence[float], width: int) -> list[float]:
     """Mean over a centred window that shrinks at both ends."""
-    half = width // 2
-    windows = (values[max(0, i - half) : i + half + 1] for i in range(len(values)))
-    return [sum(window) / len(window) for window in windows]
+    half, count = width // 2, len(values)
+    if half == 0:
+        return list(values)
+    # sums up to every place: a long run's window is long, too
+    sums = [0.0, *accumulate(values)]
+    ends = ((max(0, i - half), min(count, i + half + 1)) for i in range(count))
+    return [(sums[end] - sums[start]) / (end - start) for start, end in ends]
+
+
+def thinned(values: Sequence[Any]) -> list[Any]:
+    """At most _DRAWN of the values, evenly spaced, the first and the last among them."""
+    if len(values) <= _DRAWN:
+        return list(values)
+    return [values[round(n * (len(values) - 1) / (_DRAWN - 1))] for n in range(_DRAWN)]
 
 
 def finish_axes(axes: Axes, title: str, ink: str, *, rate: bool = False, size: float = 8.5) -> None:

@@ -13,6 +13,8 @@ _MARKER = re.compile(r"<\|\w*\|>(?:(?:system|user|assistant|model)\n)?")
 """Turn markers of chat templates, which say nothing about a prompt."""
 _SHOWN_STEPS = 6
 """Recordings of a prompt that are written out; the first, the last, and evenly between."""
+_MAPPED_STEPS = 24
+"""Recordings of a prompt that are rows of its map."""
 _SHOWN_PROMPTS = 4
 _RANKS = (1, 5, 25)
 """Highest ranks of the lighter blues, as in the strip."""
@@ -56,7 +58,7 @@ def _prompt(found: Sequence[Trace], number: int) -> str:
     prompt = str(found[0].header.get("prompt", ""))
     short = " ".join(_MARKER.sub(" ", prompt).split())
     short = short if len(short) <= 110 else f"{short[:109]}\u2026"
-    shown = _spread(found)
+    shown = _spread(found, _SHOWN_STEPS)
     left = len(found) - len(shown)
     texts = "".join(
         f"<li><h4>{_when(trace)}<small>{_count(trace)}</small></h4>{_text(trace)}</li>"
@@ -77,10 +79,11 @@ def _prompt(found: Sequence[Trace], number: int) -> str:
     )
 
 
-def _spread(found: Sequence[Trace]) -> list[Trace]:
-    if len(found) <= _SHOWN_STEPS:
+def _spread(found: Sequence[Trace], at_most: int) -> list[Trace]:
+    """The first, the last, and evenly between."""
+    if len(found) <= at_most:
         return list(found)
-    places = [round(n * (len(found) - 1) / (_SHOWN_STEPS - 1)) for n in range(_SHOWN_STEPS)]
+    places = [round(n * (len(found) - 1) / (at_most - 1)) for n in range(at_most)]
     return [found[place] for place in places]
 
 
@@ -90,7 +93,7 @@ def _map(found: Sequence[Trace]) -> str:
     if longest == 0 or len(found) < 2:
         return ""
     rows = []
-    for trace in found:
+    for trace in _spread(found, _MAPPED_STEPS):
         label = f"{_when(trace)}: {_count(trace)} of {len(trace.tokens)} tokens"
         cells = "".join(
             f'<rect class="{name}" x="{n}.06" width=".88" '
@@ -119,7 +122,7 @@ def _text(trace: Trace) -> str:
             parts.append(f'<span class="replaced"><del>{refused}</del><ins>{kept}</ins></span>')
         elif kept:
             parts.append(f'<span class="{_class(token)}">{escape(kept)}</span>')
-    return f'<p class="tokens">{"".join(parts)}</p>'
+    return f'<p class="tokens" dir="auto">{"".join(parts)}</p>'
 
 
 def _class(token: dict[str, Any]) -> str:

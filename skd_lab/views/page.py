@@ -57,7 +57,8 @@ class Fragment:
 
     def _repr_html_(self) -> str:
         script = f"<script>{self.script}</script>" if self.script else ""
-        return f"{self.markup}{script}"
+        style = f"<style>{self.style}</style>" if self.style else ""
+        return f"{style}{self.markup}{script}"
 
     def page(self) -> str:
         """A whole HTML document that needs nothing outside itself."""

@@ -29,6 +29,7 @@ from skd_lab.views.curves import (
     run_series,
     running_mean,
     smoothing,
+    thinned,
 )
 from skd_lab.views.page import script_json
 
@@ -94,7 +95,8 @@ def _lines(runs: Sequence[Run], metric: str, size: tuple[float, float]) -> str:
     if len(runs) == 1:
         several = [Series("", several[0].steps, several[0].values, _hue(metric))]
     extra = _complement if metric == "replacement_rate" and len(runs) == 1 else None
-    return _panel(title, several, size, smooth=smoothing(runs), rate=metric in RATES, extra=extra)
+    smooth = 1 if metric == "lr" else smoothing(runs)
+    return _panel(title, several, size, smooth=smooth, rate=metric in RATES, extra=extra)
 
 
 def _hue(metric: str) -> str:
@@ -242,8 +244,9 @@ def _stack(axes: Axes, lines: Sequence[Series], smooth: int) -> None:
         means = running_mean(line.values, smooth)
         over = [a + b for a, b in zip(under, means, strict=True)]
         # the colour mixed with what is behind it leaves the words on it readable in light and dark
-        axes.fill_between(line.steps, under, over, color=line.colour, alpha=0.45, linewidth=0)
-        axes.plot(line.steps, over, color=line.colour, linewidth=1.2)
+        steps, low, high = thinned(line.steps), thinned(under), thinned(over)
+        axes.fill_between(steps, low, high, color=line.colour, alpha=0.45, linewidth=0)
+        axes.plot(steps, high, color=line.colour, linewidth=1.2)
         middle = [(a + b) / 2 for a, b in zip(under, over, strict=True)]
         tops.append(Series(line.name, line.steps, middle, line.colour))
         under = over

@@ -224,7 +224,7 @@ def _history(run: Run) -> str:
 def _training(runs: Sequence[Run]) -> str:
     if not any(run.steps for run in runs):
         return "<p>No update is recorded yet: steps.jsonl is not there or holds nothing.</p>"
-    says = ["Thin: every step; strong: a running mean."]
+    says = ["Thin: single steps; strong: a running mean."]
     if len(runs) > 1:
         says.append(
             "Each method writes its own training text, so losses of two methods are not on one "
