@@ -121,11 +121,10 @@ def _seconds(run: Run) -> str:
     """Seconds an update, stacked by phase."""
     shares = phase_shares(run)
     lines = []
-    for n, phase in enumerate(phase for phase in PHASES if shares.get(phase, 0) >= 0.005):
-        steps, values = points(run, f"seconds_{phase}")
-        lines.append(
-            Series(f"{phase} {shares[phase]:.0%}", steps, values, COLOURS[(1, 0, 2, 3)[n]])
-        )
+    for phase, hue in zip(PHASES, (1, 0, 3, 2), strict=True):
+        if shares.get(phase, 0) >= 0.005:
+            steps, values = points(run, f"seconds_{phase}")
+            lines.append(Series(f"{phase} {shares[phase]:.0%}", steps, values, COLOURS[hue]))
     if not lines or len({tuple(line.steps) for line in lines}) > 1:
         return ""
     return _panel("seconds an update", lines, SMALL, smooth=smoothing([run]), stacked=True)
