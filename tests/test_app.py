@@ -1,99 +1,38 @@
-"""The app: opens recorded runs with no model, lets no text run, and asks nobody for anything."""
+"""The app without a browser: what it opens, what it refuses, and whose run is whose."""
 
-import ipaddress
-import shutil
-import sys
+import gc
+import threading
 from pathlib import Path
 
 import pytest
 from fake_runs import STEPS, write_demo
-from synthetic import HOSTILE, hostile_trace, make_trace
+from synthetic import make_trace
 
-ASKED: list[object] = []
-"""Every address this process looked up or connected to since the app's modules were imported."""
-
-
-def _watch(event, arguments):
-    if event == "socket.getaddrinfo":
-        ASKED.append(arguments[0])
-    elif event == "socket.connect" and isinstance(arguments[1], tuple):
-        ASKED.append(arguments[1][0])
-
-
-sys.addaudithook(_watch)
-
-from skd_lab.app import build_app, launch  # noqa: E402
-from skd_lab.app.library import Library  # noqa: E402
-from skd_lab.errors import UsageError  # noqa: E402
-from skd_lab.files import write_json_atomic  # noqa: E402
-from skd_lab.records import loads_traces, write_traces  # noqa: E402
-
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-needs_browser = pytest.mark.skipif(
-    BROWSER is None, reason="no chromium or google-chrome on the path"
-)
+import skd_lab
+from skd_lab.app.asks import MAX_NEW_TOKENS, MAX_PROMPT_CHARACTERS, Ask, policy, whole
+from skd_lab.app.blocks import TABS, build_app
+from skd_lab.app.chooser import HOW_TO_RECORD
+from skd_lab.app.library import Library
+from skd_lab.app.models import Models, PairChoice, in_one_thread
+from skd_lab.app.session import KEPT_RUNS, Sessions, keep
+from skd_lab.errors import SkdError, UsageError
+from skd_lab.files import write_json_atomic
+from skd_lab.records import write_traces
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """runs/ with the demo, a hostile run, a damaged one and one without traces."""
     root = tmp_path_factory.mktemp("runs")
     write_demo(root)
-    trace = hostile_trace()
-    trace.header["prompt"] = " ".join(HOSTILE)
-    write_json_atomic(root / "hostile" / "config.json", {"method": HOSTILE[0]})
-    (root / "hostile" / "steps.jsonl").write_text('{"step": 1, "loss": 2.0}\n')
-    rows = [{"name": text, "value": 0.5} for text in HOSTILE]
-    write_json_atomic(root / "hostile" / "table.json", {"rows": rows})
-    write_traces(root / "hostile" / "traces.ndjson", [trace])
-    write_json_atomic(root / "damaged" / "config.json", {})
-    (root / "damaged" / "traces.ndjson").write_text('{"schema": "skd-trace/1"}\n{"i": \n{}\n')
     return root
-
-
-@pytest.fixture(scope="module")
-def url(runs):
-    app = build_app(runs)
-    yield launch(app, prevent_thread_lock=True, quiet=True)[1]
-    app.close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        chromium = playwright.chromium.launch(executable_path=BROWSER, args=flags)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser, url):
-    """The opened app; fails at the end if the page said something or asked another machine."""
-    said, asked = [], []
-    opened = browser.new_page(viewport={"width": 1280, "height": 900})
-    opened.on("pageerror", lambda error: said.append(str(error)))
-    opened.on("request", lambda request: asked.append(request.url))
-    opened.goto(url)
-    opened.locator(".tok").first.wait_for(timeout=20_000)
-    yield opened
-    opened.close()
-    assert said == []
-    assert [other for other in asked if not other.startswith((url, "data:", "blob:"))] == []
-
-
-def choose(page, label, words):
-    page.get_by_label(label).click()
-    page.get_by_role("option", name=words).first.click()
 
 
 def test_the_demo_comes_first_then_other_runs_then_recordings(runs, tmp_path):
     names = Library(runs).names()
-    assert names[0] == "demo" and {"hostile", "damaged", "demo-on_policy_kd"} <= set(names)
-    assert Library(runs, run=runs / "hostile").names()[0] == "hostile"
+    assert names[0] == "demo" and {"demo-supervised_kd", "demo-on_policy_kd"} < set(names)
+    assert Library(runs, run=runs / "demo-supervised_kd").names()[0] == "demo-supervised_kd"
     recordings = Library(tmp_path / "none").names()
-    assert all(name.startswith("recorded: ") for name in recordings)
+    assert recordings and all(name.startswith("recorded: ") for name in recordings)
     with pytest.raises(UsageError, match="no run folder|No run folder"):
         Library(runs, run=tmp_path / "none")
 
@@ -115,116 +54,205 @@ def test_prompts_are_numbered_and_their_recordings_in_step_order(runs):
         assert [trace.header["step"] for trace in traces] == [0, 20, STEPS]
 
 
-def test_importing_the_app_writes_no_file():
-    import skd_lab
+def test_students_of_runs_and_their_checkpoints_can_be_chosen(tmp_path):
+    folder = tmp_path / "mine"
+    write_json_atomic(folder / "config.json", {"pair": "tiny-qwen3", "teacher": None})
+    for student in ("student", "checkpoints/step-000020/student"):
+        (folder / student).mkdir(parents=True)
+    write_json_atomic(tmp_path / "bare" / "config.json", {"pair": "tiny-qwen3"})
+    library = Library(tmp_path)
+    own = [name for name in library.pairs() if "mine" in name]
+    assert own == ["student after mine"] and not any("bare" in name for name in library.pairs())
+    assert list(skd_lab.bundled_pairs())[0] == next(iter(library.pairs()))
+    step = library.pairs(checkpoints=True)["mine at step 20"]
+    assert (step.pair, step.teacher) == ("tiny-qwen3", None)
+    assert step.student == str(folder / "checkpoints/step-000020/student")
 
+
+def test_importing_the_app_writes_no_file():
     assert list(Path(skd_lab.__file__).parent.rglob("*.pyi")) == []
 
 
-def test_the_one_public_endpoint_gives_the_records(url, runs):
-    client = pytest.importorskip("gradio_client").Client(url, verbose=False)
-    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert list(endpoints) == ["/recorded"]
-    text = client.predict("demo", api_name="/recorded")
-    assert loads_traces(text) == Library(runs).open("demo").traces
-    with pytest.raises(Exception, match="no run named"):
-        client.predict("../demo", api_name="/recorded")
-    with pytest.raises(Exception, match="traces.ndjson, line 2"):
-        client.predict("damaged", api_name="/recorded")
+def test_the_page_holds_its_first_text_before_any_event(runs, tmp_path, monkeypatch):
+    def first_strip(app):
+        config = app.get_config_file()
+        values = [one["props"].get("value") for one in config["components"]]
+        return [value for value in values if isinstance(value, str) and "skd-trace/1" in value]
 
-
-@needs_browser
-@pytest.mark.browser
-def test_it_opens_on_the_demo_before_and_after(page):
-    names = page.locator(".name").all_inner_texts()
-    assert names == ["skd \u00b7 before training", f"skd \u00b7 after step {STEPS}"]
-    assert page.get_by_label("Run").input_value() == "demo"
-    assert page.locator("svg[role=img]").count() == 2
-    page.locator(".tok.replaced").first.hover()
-    assert page.locator(".card .verdict").inner_text().startswith("Refused. The student proposed")
-    assert page.get_by_text("60.0%").first.is_visible()
-
-
-@needs_browser
-@pytest.mark.browser
-def test_every_recording_of_another_prompt(page):
-    choose(page, "Prompt", "2: ")
-    page.get_by_label("every one").check()
-    page.wait_for_function(
-        """() => [...document.querySelectorAll('*')].some(
-          (node) => node.shadowRoot?.querySelectorAll('.name').length === 3)"""
-    )
-    wanted = [
-        "skd \u00b7 before training",
-        "skd \u00b7 after step 20",
-        f"skd \u00b7 after step {STEPS}",
-    ]
-    assert page.locator(".name").all_inner_texts() == wanted
-
-
-@needs_browser
-@pytest.mark.browser
-def test_no_hostile_text_runs_in_the_app_and_a_good_run_opens_after_a_bad_one(page):
-    choose(page, "Run", "hostile")
-    page.get_by_text("28 of 56").wait_for()
-    assert page.locator(".tok").count() == 2 * len(HOSTILE)
-    for place in range(0, len(HOSTILE), 3):
-        page.locator(".tok").nth(place).hover()
-    assert page.evaluate("window.PWNED") is None
-    choose(page, "Run", "damaged")
-    page.get_by_text("traces.ndjson, line 2: not a trace record").wait_for()
-    assert page.locator(".tok").count() == 0
-    choose(page, "Run", "demo-supervised_kd")
-    page.get_by_text("demo-supervised_kd has no recorded completion").wait_for()
-    page.get_by_label("Run").fill("demo")
-    page.get_by_role("option", name="demo", exact=True).click()
-    page.locator(".tok").first.wait_for()
-    assert page.evaluate("window.PWNED") is None
-
-
-@needs_browser
-@pytest.mark.browser
-def test_it_reads_on_a_phone_and_in_the_dark(browser, url):
-    phone = {"width": 390, "height": 844}
-    page = browser.new_page(viewport=phone, color_scheme="dark")
-    page.goto(url)
-    page.locator(".tok").first.wait_for(timeout=20_000)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.wait_for_function(
-        """() => [...document.querySelectorAll('*')].some(
-          (node) => node.shadowRoot?.querySelector('.skd[data-theme=dark]'))"""
-    )
-    page.close()
-
-
-def test_nothing_recorded_says_what_to_do(tmp_path, monkeypatch):
-    from skd_lab.app import blocks
-
+    assert first_strip(build_app(runs))
     monkeypatch.setattr(Library, "_recordings", lambda self: {})
-    library = Library(tmp_path)
-    assert library.names() == []
-    note = blocks._show_run(library, None, blocks.WHEN[0])[1]
-    assert note["visible"] and "make demo" in note["value"]
+    empty = build_app(tmp_path)
+    assert not first_strip(empty)
+    assert HOW_TO_RECORD in str(empty.get_config_file())
+
+
+def test_every_tab_has_its_own_address_and_label():
+    addresses, labels = [tab[0] for tab in TABS], [tab[1] for tab in TABS]
+    assert addresses[:3] == ["watch", "step", "compare"]
+    assert len(set(addresses)) == len(set(labels)) == len(TABS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompt": " \n"}, "The prompt is empty"),
+        ({"prompt": None}, "The prompt is empty"),
+        ({"prompt": "x" * (MAX_PROMPT_CHARACTERS + 1)}, "2,001 characters; at most 2,000"),
+        ({"accept_top_k": 0}, "K must be a whole number, at least 1; got 0"),
+        ({"gamma": 33}, "The draft length must be a whole number, from 1 to 32; got 33"),
+        ({"max_new_tokens": MAX_NEW_TOKENS + 1}, "new tokens must be .* 256; got 257"),
+        ({"seed": -1}, "The seed must be"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_in_a_sentence(change, message):
+    with pytest.raises(UsageError, match=message):
+        Ask(**{"prompt": "A", **change})
+
+
+def test_controls_that_sent_no_number_are_refused_in_a_sentence():
+    for value in (None, "3", 2.5, True, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="K must be a whole number"):
+            whole("K", value)
+    assert whole("K", 3.0) == 3
+    with pytest.raises(UsageError, match="The student's temperature must be a positive"):
+        policy("student", 0, 1, False)
+    with pytest.raises(UsageError, match="The teacher's top_p must be in"):
+        policy("teacher", 1, 2, False)
+    with pytest.raises(UsageError, match="The teacher's top-p must be a number, got None"):
+        policy("teacher", 1, None, False)
+    assert policy("student", 1, 1, False).top_p is None
+
+
+def test_one_pages_wish_to_stop_reaches_no_other():
+    sessions = Sessions()
+    for page in ("a", "b"):
+        sessions.begin(page, "watch")
+    flags = [sessions.flag(page, tab) for page, tab in (("a", "watch"), ("b", "watch"))]
+    other = sessions.flag("a", "draft")
+    sessions.stop("a", "watch")
+    assert [flag.is_set() for flag in (*flags, other)] == [True, False, False]
+    sessions.begin("a", "watch")
+    assert not sessions.flag("a", "watch").is_set()  # a new run does not start as stopped
+    sessions.leave("a")
+    assert other.is_set() and not flags[1].is_set()
+
+
+def test_a_page_keeps_its_newest_runs_apart_by_row():
+    mine = []
+    for step in range(KEPT_RUNS + 3):
+        mine = keep(mine, [make_trace(step=step)])
+    assert [trace.header["step"] for trace in mine] == list(range(3, KEPT_RUNS + 3))
+    assert len({trace.header["row"] for trace in mine}) == KEPT_RUNS
+
+
+class FakePair:
+    alive = 0
+
+    def __init__(self):
+        FakePair.alive += 1
+
+    def __del__(self):
+        FakePair.alive -= 1
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """Names of the pairs in the order they were loaded."""
+    names = []
+
+    def load(choice):
+        names.append(choice.name)
+        if choice.name == "big":
+            raise MemoryError
+        return FakePair()
+
+    monkeypatch.setattr(PairChoice, "load", load)
+    return names
+
+
+def test_one_pair_is_in_memory_and_stays_while_it_is_asked_for(loads):
+    models = Models()
+    for name in ("a", "a", "b", "a"):
+        with models.use(PairChoice(name)):
+            gc.collect()
+            assert FakePair.alive == 1 and models.loaded.name == name
+    assert loads == ["a", "b", "a"]
+    models.free()
+    assert FakePair.alive == 0 and models.loaded is None
+
+
+def test_a_use_that_does_not_end_well_frees_the_pair(loads):
+    models = Models()
+
+    def job():
+        with models.use(PairChoice("a")):
+            yield 1
+            yield 2
+
+    going = job()
+    assert next(going) == 1 and FakePair.alive == 1
+    going.close()
+    assert FakePair.alive == 0 and models.loaded is None
+    with pytest.raises(SkdError, match="not enough memory for big.*Choose smaller models"):
+        with models.use(PairChoice("big")):
+            pass
+    with pytest.raises(SkdError, match="not enough memory for a "), models.use(PairChoice("a")):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
+    with pytest.raises(RuntimeError, match="shape"), models.use(PairChoice("a")):
+        raise RuntimeError("shape")
+    assert models.loaded is None
+    with models.use(PairChoice("a")):
+        assert models.loaded.name == "a"
+
+
+def test_work_runs_in_one_thread_whoever_reads_it():
+    seen = []
+
+    def work(stop):
+        for n in range(3):
+            seen.append(threading.current_thread().name)
+            yield n
+
+    found = []
+    source = in_one_thread(work, threading.Event())
+    for _ in range(3):  # as gradio does it: every next in another thread
+        reader = threading.Thread(target=lambda: found.append(next(source)))
+        reader.start()
+        reader.join()
+    assert found == [0, 1, 2] and list(source) == []
+    assert set(seen) == {"skd-lab-model"}
+
+
+def test_leaving_ends_the_work_and_an_error_reaches_the_reader():
+    ended = threading.Event()
+
+    def endless(stop):
+        try:
+            while True:
+                yield 1
+        finally:
+            ended.set()
+
+    source = in_one_thread(endless, threading.Event())
+    assert next(source) == 1
+    source.close()
+    assert ended.wait(10)
+
+    def broken(stop):
+        yield 1
+        raise UsageError("no such pair")
+
+    with pytest.raises(UsageError, match="no such pair"):
+        list(in_one_thread(broken, threading.Event()))
 
 
 def test_one_recording_is_shown_once(tmp_path):
-    from skd_lab.app import blocks
+    from skd_lab.app.tab_watch import WHEN, select
 
     write_json_atomic(tmp_path / "one" / "config.json", {})
     write_traces(tmp_path / "one" / "traces.ndjson", [make_trace()])
-    library = Library(tmp_path)
-    [prompt] = library.open("one").prompts()
-    for which in blocks.WHEN:
-        assert loads_traces(blocks._show_prompt(library, "one", prompt, which)[1]) == [make_trace()]
-
-
-def test_the_server_asked_nobody(url):
-    """Last: everything above has run, with analytics off."""
-
-    def is_local(host):
-        if host in (None, "", "localhost", b"localhost"):
-            return True
-        return ipaddress.ip_address(host.decode() if isinstance(host, bytes) else host).is_loopback
-
-    assert [host for host in ASKED if not is_local(host)] == []
-    assert ASKED  # the page itself was asked for, so the watch was on
+    [traces] = Library(tmp_path).open("one").prompts().values()
+    three = [make_trace(step=step) for step in (0, 20, 40)]
+    for which in WHEN:
+        assert select(traces, which) == [make_trace()]
+    assert select(three, WHEN[0]) == [three[0], three[2]] and select(three, WHEN[1]) == three

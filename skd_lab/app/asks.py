@@ -1,5 +1,6 @@
 """What a person asks the models for, checked on the server whatever the page let through."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +61,8 @@ def whole(name: str, value: Any) -> int:
     Raises:
         UsageError: if it is none.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value != int(value):
         raise UsageError(f"{name} must be a whole number, got {value!r}.")
     return int(value)
 

@@ -100,6 +100,7 @@ def launch(app: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, **m
         ssr_mode=False,
         run_history=False,
         footer_links=[],
+        max_file_size="32mb",
         theme=_theme(),
         css=script("app.css"),
         **more,

@@ -106,6 +106,8 @@ def forced(
         seed=seed,
     )[0]
     trace.header |= {"rule": "teacher_forced", "label": label, "method": ""}
+    for name in ("gamma", "finished"):  # nobody drafted it, and nobody cut it
+        del trace.header[name]
     return trace
 
 

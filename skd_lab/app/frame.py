@@ -8,6 +8,7 @@ import gradio as gr
 from skd_lab.app.library import Library
 from skd_lab.app.models import Models
 from skd_lab.app.session import Sessions
+from skd_lab.app.training import Trainer
 
 PLUMBING: dict[str, Any] = {
     "api_visibility": "private",
@@ -35,3 +36,8 @@ class Frame:
     mine: gr.State
     """list[Trace] of this page's own runs, oldest first: what one person wrote, no other sees."""
     app: gr.Blocks
+    trainer: Trainer = field(init=False)
+    """The one run that trains, over all pages."""
+
+    def __post_init__(self) -> None:
+        self.trainer = Trainer(self.library)

@@ -40,7 +40,7 @@ def add_branch(frame: Frame, tab: gr.Tab) -> None:
         pair = PairForm(frame, label="Models that go on")
     with gr.Row():
         buttons = job.buttons("Show the three roads")
-    said = notice(hint(places))
+    said = notice(chooser.sentence or hint(places))
     whole_text = token_strip(ndjson(chooser.traces[:1]), controls=False, actions=["branch"])
     gr.Markdown("### The three roads")
     strip = token_strip(layout="inline", controls=False)

@@ -27,7 +27,7 @@ def add_step(frame: Frame, tab: gr.Tab) -> None:
             type="index",
             interactive=True,
         )
-    said = notice()
+    said = notice(chooser.sentence)
     player = step_player(ndjson(chooser.traces[:1]))
     shown = gr.State(chooser.traces)
 

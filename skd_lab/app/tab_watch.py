@@ -27,6 +27,7 @@ def add_watch(frame: Frame, tab: gr.Tab) -> None:
     with gr.Accordion("Write a new text with the models", open=True):
         form = AskForm(frame)
     chooser = Chooser(frame, tab)
+    form.said.value = chooser.sentence
     with chooser.row:
         when = gr.Radio(list(WHEN), value=WHEN[0], label="Recordings during training")
     strip = token_strip(ndjson(select(chooser.traces, WHEN[0])))

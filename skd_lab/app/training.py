@@ -1,0 +1,276 @@
+"""A training run started from the page: what may be asked, and the one run that goes on.
+
+It trains in a thread of its own, so every page can look at how far it is, and a page that is
+closed or loaded again changes nothing.
+"""
+
+import logging
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from skd_lab.app.library import Library
+from skd_lab.app.models import memory_errors
+from skd_lab.config import RunConfig
+from skd_lab.errors import DataError, SkdError, UsageError
+from skd_lab.presets import GENERATED_PROMPTS, with_preset
+from skd_lab.records import StepRecord, Trace
+from skd_lab.runs import good_traces
+from skd_lab.stopping import Stopped
+
+METHOD_WORDS = {
+    "skd": "student and teacher write together",
+    "on_policy_kd": "the student writes",
+    "supervised_kd": "reference answers",
+    "teacher_kd": "the teacher writes",
+    "two_stage": "references first, then the student",
+    "mixed_skd": "references and interleaved texts",
+    "gkd": "references and the student's texts",
+    "imit_kd": "references and the student's texts, plain KL",
+    "seq_kd": "the teacher's texts by heart",
+    "sft": "references by heart, no teacher",
+}
+"""Every method, and in a few words where the text comes from that the student learns from."""
+
+TASKS = tuple(GENERATED_PROMPTS)
+"""Tasks that make their own prompts: nothing is downloaded."""
+
+MAX_UPDATES = 300
+MAX_PROMPTS = 500
+RECORDINGS = 6
+"""About so often are checkpoint and recording made during a run."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
+
+
+def run_name(text: Any) -> str:
+    """A name for a new run folder.
+
+    Raises:
+        UsageError: for a name that is empty, too long, a path, or no plain word.
+    """
+    name = text.strip() if isinstance(text, str) else ""
+    if not name:
+        raise UsageError("The run has no name. Write one, such as my-run.")
+    if any(sign in name for sign in ("/", "\\", "..", ":", "\0")):
+        raise UsageError(f"{name[:60]!r} is a path, and a run is named by one word. Use my-run.")
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name[:60]!r} cannot be the name of a run. Use up to 60 letters, digits, dots, - "
+            "and _, and begin with a letter or a digit."
+        )
+    return name
+
+
+def free_name(runs_dir: Path, stem: str) -> str:
+    """The first of stem-1, stem-2 ... that no run has."""
+    n = 1
+    while (runs_dir / f"{stem}-{n}").exists():
+        n += 1
+    return f"{stem}-{n}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainAsk:
+    """A run to be trained.
+
+    Raises:
+        UsageError: for a value that cannot be; says what to do.
+    """
+
+    name: str
+    pair: str
+    method: str = "skd"
+    task: str = "summaries"
+    accept_top_k: int = 3
+    updates: int = 120
+    prompts: int = 100
+    learning_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        run_name(self.name)
+        for what, value, known in (
+            ("method", self.method, METHOD_WORDS),
+            ("task", self.task, TASKS),
+        ):
+            if value not in known:
+                raise UsageError(f"There is no {what} {value!r}. Use one of {', '.join(known)}.")
+        for what, number, high in (
+            ("K", self.accept_top_k, None),
+            ("The number of updates", self.updates, MAX_UPDATES),
+            ("The number of prompts", self.prompts, MAX_PROMPTS),
+        ):
+            if number < 1 or (high is not None and number > high):
+                limits = f"from 1 to {high}" if high else "1 or more"
+                raise UsageError(f"{what} must be {limits}; got {number}.")
+        if not 0 < self.learning_rate <= 1:
+            raise UsageError(
+                f"The learning rate must be above 0 and at most 1; got {self.learning_rate:g}. "
+                "0.001 suits these models."
+            )
+
+    def config(self, runs_dir: Path) -> RunConfig:
+        """The run's configuration, with a checkpoint at every recording."""
+        every = max(1, self.updates // RECORDINGS)
+        return with_preset(
+            {
+                "pair": self.pair,
+                "method": self.method,
+                "task": self.task,
+                "accept_top_k": self.accept_top_k,
+                "steps": self.updates,
+                "n_prompts": self.prompts,
+                "learning_rate": self.learning_rate,
+                "run_dir": str(runs_dir / self.name),
+                "save_every": every,
+                "trace_every": every,
+                "trace_prompts": 2,
+            }
+        ).replace(n_prompts=self.prompts, keep_checkpoints=None)
+
+
+@dataclass
+class Training:
+    """A run that trains, or did."""
+
+    config: RunConfig
+    state: str = "loading"
+    """"loading", "training", "stopping", "stopped", "done" or "failed"."""
+    problem: str = ""
+    """Why it failed, in a sentence."""
+    records: list[StepRecord] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+    times: list[float] = field(default_factory=list)
+    """When each update ended, on the clock of `began`."""
+
+    @property
+    def name(self) -> str:
+        return Path(self.config.run_dir).name
+
+    @property
+    def going(self) -> bool:
+        return self.state in ("loading", "training", "stopping")
+
+    @property
+    def seconds_left(self) -> float | None:
+        """By the pace so far; None before there is one."""
+        if len(self.times) < 2:
+            return None
+        pace = (self.times[-1] - self.times[0]) / (len(self.times) - 1)
+        return pace * (self.config.steps - len(self.records))
+
+    def sentence(self) -> str:
+        """Where it is, for the line under the buttons."""
+        done, steps = len(self.records), self.config.steps
+        spent = (time.monotonic() if self.going else (self.times or [self.began])[-1]) - self.began
+        if self.state == "failed":
+            return self.problem
+        if self.state == "loading":
+            return f"{self.name}: making ready, {_clock(spent)} so far."
+        where = f"{self.name}: update {done} of {steps}{_measured(self.records)}"
+        if self.state == "stopping":
+            return f"{where}. Stopping after this update, then saving."
+        if self.state == "stopped":
+            return (
+                f"{where}. Stopped; the checkpoint is saved and the run is in Runs. To go on: "
+                f"skd-lab train --run-dir {self.config.run_dir} --resume"
+            )
+        if self.state == "done":
+            return f"{where}. Done in {_clock(spent)}; the run is in Runs and in Time-lapse."
+        left = self.seconds_left
+        ahead = "" if left is None else f", about {_clock(left)} to go"
+        return f"{where}. {_clock(spent)} so far{ahead}."
+
+    def watched(self) -> list[Trace]:
+        """Recordings of the first watched prompt so far, in step order."""
+        try:
+            traces = good_traces(Path(self.config.run_dir) / "traces.ndjson", [])
+        except DataError:
+            return []
+        return [trace for trace in traces if trace.header.get("row") == traces[0].header.get("row")]
+
+
+class Trainer:
+    """At most one run at a time, over all pages."""
+
+    def __init__(self, library: Library) -> None:
+        self._library, self._lock = library, threading.Lock()
+        self.latest: Training | None = None
+        """The run that goes on, or the last one that did."""
+
+    def start(self, ask: TrainAsk) -> Training:
+        """Begin to train; returns at once.
+
+        Raises:
+            UsageError: if a run is going on, or one of that name exists, or the pair is unknown.
+        """
+        bundled = [key for key, pair in self._library.pairs().items() if pair.pair == key]
+        if ask.pair not in bundled:
+            raise UsageError(f"There is no pair {ask.pair!r}. Use one of {', '.join(bundled)}.")
+        config = ask.config(self._library.runs_dir)
+        with self._lock:
+            if self.latest and self.latest.going:
+                raise UsageError(
+                    f"A run is training already: {self.latest.name}, update "
+                    f"{len(self.latest.records)} of {self.latest.config.steps}. Wait for its end, "
+                    "or stop it."
+                )
+            if Path(config.run_dir).exists():
+                raise UsageError(f"There is already a run named {ask.name}. Choose another name.")
+            self.latest = Training(config)
+        threading.Thread(
+            target=_train, args=(self.latest,), name="skd-lab-train", daemon=True
+        ).start()
+        return self.latest
+
+    def stop(self) -> None:
+        """Let the run end after the update in hand, saved."""
+        if self.latest and self.latest.going:
+            self.latest.state = "stopping"
+
+
+def _train(training: Training) -> None:
+    """The thread's work; whatever happens is said in `training`."""
+
+    def seen(record: StepRecord) -> bool:
+        training.records.append(record)
+        training.times.append(time.monotonic())
+        if training.state == "loading":
+            training.state = "training"
+        return training.state != "stopping"
+
+    try:
+        from skd_lab.train import train
+
+        with memory_errors(str(training.config.pair)):
+            train(training.config, progress=False, watch=seen)
+        training.state = "done"
+    except Stopped:
+        training.state = "stopped"
+    except SkdError as error:
+        training.problem, training.state = str(error), "failed"
+    except Exception as error:
+        logging.getLogger("skd_lab").exception("training from the page failed")
+        training.problem = (
+            f"The training ended by a fault of the program ({type(error).__name__}: {error}). "
+            "What it saved is in Runs."
+        )
+        training.state = "failed"
+
+
+def _measured(records: list[StepRecord]) -> str:
+    if not records:
+        return ""
+    from skd_lab.progress import measured
+
+    shown = measured(records[-1].metrics)
+    parts = [f"{name} {shown[name]}" for name in ("loss", "replaced") if name in shown]
+    return f", {', '.join(parts)}" if parts else ""
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
