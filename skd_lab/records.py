@@ -5,6 +5,7 @@ Nothing here runs a model. Ids stay ids: text is made by tasks (to score) and vi
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -238,8 +239,7 @@ def loads_traces(text: str, name: str = "traces", notes: list[str] | None = None
             traces.append(Trace(header=record, tokens=[]))
         elif not traces:
             raise DataError(
-                f"{name}, line {number}: a token comes before any header. A trace starts with "
-                f'a line that holds "schema": "{TRACE_SCHEMA}".'
+                f'{name}, line {number}: a token comes before any header ("schema": ...).'
             )
         else:
             traces[-1].tokens.append(record)
@@ -271,10 +271,13 @@ def write_traces(path: str | Path, traces: Iterable[Trace], append: bool = False
 
 
 def read_traces(path: str | Path) -> list[Trace]:
-    """Traces of a file written by write_traces; a DataError names a damaged line."""
+    """Traces of a file of write_traces or an exported page; a DataError names a damaged line."""
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        if text[:15].lower() == "<!doctype html>":
+            found = re.findall(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)
+            text = "".join(json.loads(data).get("value", "") for data in found)
+    except (OSError, ValueError, AttributeError) as error:
         raise DataError(f"Cannot read {path}: {error}. Check the path.") from error
     return loads_traces(text, name=str(path))
 
@@ -288,9 +291,7 @@ def _trace_line(line: str) -> dict[str, Any]:
         raise ValueError(f"expected an object, got {type(record).__name__}")
     if "schema" in record:
         if record["schema"] != TRACE_SCHEMA:
-            raise ValueError(
-                f"its schema is {record['schema']!r}, and this version reads {TRACE_SCHEMA!r}"
-            )
+            raise ValueError(f"its schema is {record['schema']!r}; this reads {TRACE_SCHEMA!r}")
         return record
     if missing := [name for name in _TOKEN_FIELDS if name not in record]:
         raise ValueError(f"the token has no {', '.join(missing)}")

@@ -361,3 +361,16 @@ def test_a_link_brings_the_view_back(show):
     assert page.locator(".knob .value").inner_text() == "K = 1"
     assert page.locator(".pick select").input_value() == "kl"
     assert page.locator(".card .number").inner_text() == "#8"
+
+
+def test_the_address_of_a_host_is_left_alone(host, tmp_path):
+    empty = tmp_path / "empty.html"
+    empty.write_text("<!DOCTYPE html><body></body>")
+    page = host(make_trace()).page
+    page.goto(f"{empty.as_uri()}#watch")
+    strip_pages.Host(page, make_trace(), permalink=True)
+    page.locator(".tok").nth(3).click()
+    assert page.evaluate("location.hash") == "#watch?trace=0&i=3"
+    page.evaluate("location.hash = '#runs'")
+    page.locator(".tok").nth(4).click()
+    assert page.evaluate("location.hash") == "#runs"

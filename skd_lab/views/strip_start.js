@@ -16,19 +16,28 @@ for (const node of [document.documentElement, document.body]) {
 }
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
 
-/* A view that can be linked to: #k=10&colour=kl&layout=stacked&trace=0&i=204 */
+/* A view that can be linked to: #k=10&colour=kl&layout=stacked&trace=0&i=204; a host's own name of
+   a place may stand before it, as in #watch?k=10, and is left as it is. */
+const addressParts = () => {
+  const hash = location.hash.slice(1), at = hash.indexOf("?");
+  if (at >= 0) return [hash.slice(0, at), hash.slice(at + 1)];
+  return hash.includes("=") ? ["", hash] : [hash, ""];
+};
+const [homePlace] = addressParts();
+
 function savePlace() {
-  if (!props.permalink) return;
+  if (!props.permalink || addressParts()[0] !== homePlace) return;
   const place = new URLSearchParams(), at = state.pinned ? state.at : null;
   if (view.k !== null) place.set("k", `${view.k}`);
   if (view.colour !== "rank") place.set("colour", view.colour);
   if (view.layout !== "inline") place.set("layout", view.layout);
   if (at) { place.set("trace", `${at.trace}`); place.set("i", `${state.traces[at.trace].tokens[at.place].i}`); }
-  try { history.replaceState(history.state, "", `#${place}`); } catch { /* a frame without an address */ }
+  const words = `${place}`, home = homePlace && words ? `${homePlace}?` : homePlace;
+  try { history.replaceState(history.state, "", `#${home}${words}`); } catch { /* a frame without an address */ }
 }
 
 function fromAddress() {
-  const place = new URLSearchParams(location.hash.slice(1)), number = (name) => (place.get(name) ? Number(place.get(name)) : null);
+  const place = new URLSearchParams(addressParts()[1]), number = (name) => (place.get(name) ? Number(place.get(name)) : null);
   const given = {};
   if (number("k") >= 1) given.k = number("k");
   if (place.get("colour")) given.colour = place.get("colour");
