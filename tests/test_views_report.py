@@ -14,7 +14,7 @@ from skd_lab.config import RunConfig
 from skd_lab.files import write_json_atomic
 from skd_lab.records import write_traces
 from skd_lab.runs import Run
-from skd_lab.views import before_and_after, plot_training, render_report
+from skd_lab.views import before_and_after, plot_training, render_index, render_report
 from skd_lab.views.curves import INK_OF_PAGE, figure_svg
 
 
@@ -268,6 +268,17 @@ def test_what_differs_from_the_defaults_comes_first(tmp_path):
     assert f"The other {len(config) - 3} settings, as by default" in page
 
 
+def test_of_several_runs_the_settings_that_differ_stand_side_by_side(demo):
+    runs = [demo, demo.parent / "demo-supervised_kd"]
+    cells = Reader(render_report(runs).page()).cells
+    assert cells[cells.index("setting") :][:6] == [
+        *("setting", "demo", "demo-supervised_kd"),
+        *("method", "skd", "supervised_kd"),
+    ]
+    page = render_report([demo, demo]).page()
+    assert "Settings in which the runs differ" not in page
+
+
 def test_sessions_stand_side_by_side_and_what_changed_is_bold(tmp_path):
     write_json_atomic(tmp_path / "run" / "config.json", {"method": "skd"})
     first = {"started": "2026-01-02T03:04:05+00:00", "from_step": 0, "torch": "2.5", "threads": 4}
@@ -362,6 +373,30 @@ def test_the_saved_report_lives_under_its_own_policy(demo, tmp_path):
         browser.close()
     assert said == []
     assert asked == [path.as_uri()] * 2
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the path")
+def test_axe_finds_nothing_to_mend(demo, tmp_path):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not there")
+    pages = [
+        render_report(demo).save(tmp_path / "report.html"),
+        render_index(demo.parent).save(tmp_path / "index.html"),
+    ]
+    found = []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        for scheme in ("light", "dark"):
+            for path in pages:
+                page = browser.new_page(
+                    viewport={"width": 1000, "height": 800}, color_scheme=scheme
+                )
+                page.goto(path.as_uri())
+                report = axe.Axe().run(page).response["violations"]
+                found += [(path.name, scheme, one["id"], one["nodes"]) for one in report]
+        browser.close()
+    assert found == []
 
 
 def _walk(page) -> None:

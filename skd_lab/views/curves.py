@@ -237,7 +237,9 @@ def name_lines(axes: Axes, lines: Sequence[Series], smooth: int, size: float = 8
         return
     ends = [(line, line.steps[-1], running_mean(line.values, smooth)[-1]) for line in lines]
     low, high = axes.get_ylim()
-    gap = 0.009 * size * (high - low)
+    # a line of words, in units of the axis, which takes about 0.72 of the picture's height
+    inches = axes.figure.bbox.height / axes.figure.dpi
+    gap = 1.3 * size / (0.72 * 72 * inches) * (high - low)
     at = low - gap / 2  # the lowest name stays clear of the axis
     for line, x, y in sorted(ends, key=lambda end: end[2]):
         at = max(y, at + gap)

@@ -24,7 +24,12 @@ from skd_lab.views.scores import (
     score_rows,
     score_table,
 )
-from skd_lab.views.settings import environment_markup, run_facts, settings_markup
+from skd_lab.views.settings import (
+    differences_markup,
+    environment_markup,
+    run_facts,
+    settings_markup,
+)
 from skd_lab.views.strip import boot_script
 
 
@@ -274,11 +279,12 @@ def _numbers(runs: Sequence[Run]) -> str:
 def _settings(runs: Sequence[Run]) -> str:
     if len(runs) == 1:
         return settings_markup(runs[0])
-    return "".join(
+    folds = "".join(
         f"<details><summary>Settings of {escape(run.name)}</summary>"
         f"{settings_markup(run)}</details>"
         for run in runs
     )
+    return differences_markup(runs, [run.name for run in runs]) + folds
 
 
 def _environments(runs: Sequence[Run]) -> str:

@@ -47,7 +47,7 @@ def score_table(rows: Sequence[dict[str, Any]], run: Run) -> str:
     ]
     columns = [column for column in columns if any(is_number(row.get(column[2])) for row in rows)]
     others = _other_metrics(rows)
-    heads = [("", ""), (metric_name(rows[0]), "95% interval over prompts")]
+    heads = [("model", ""), (metric_name(rows[0]), "95% interval over prompts")]
     heads += [(name.replace("_", "-"), "95% interval") for name in others]
     heads += [(name, unit) for name, unit, *_ in columns]
     head = "".join(

@@ -1,6 +1,7 @@
 """What decided a run: its configuration, what differs from the defaults first, and where it ran."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -65,6 +66,25 @@ def settings_markup(run: Run) -> str:
         '<details class="raw"><summary>config.json</summary>'
         f"<pre>{escape(to_json(config, 2))}</pre></details>"
         f'<p class="small">The same run again: <code>{escape(again)}</code></p>'
+    )
+
+
+def differences_markup(runs: Sequence[Run], names: Sequence[str]) -> str:
+    """The settings in which several runs differ, a column a run; "" where there is none."""
+    keys = dict.fromkeys(key for run in runs for key in run.config if key not in _WHERE)
+    rows = ""
+    for key in keys:
+        values = [_value(run.config.get(key)) for run in runs]
+        if len(set(values)) > 1:
+            cells = "".join(f"<td>{escape(value)}</td>" for value in values)
+            rows += f'<tr><th scope="row"><code>{escape(key)}</code></th>{cells}</tr>'
+    if not rows:
+        return ""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    return (
+        '<div class="wide" tabindex="0" role="region" aria-label="Settings in which the runs '
+        f'differ"><table class="plain"><thead><tr><th scope="col">setting</th>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
     )
 
 
