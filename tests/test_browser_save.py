@@ -90,10 +90,12 @@ def test_the_text_of_a_page_is_pythons(show, tmp_path):
 
 
 def test_the_picture_shows_the_strip_at_twice_the_size(show, tmp_path):
-    page = show(render_strip(make_trace(), title="Picture"), accept_downloads=True)
+    trace = make_trace([f" word{i}" for i in range(200)])
+    page = show(render_strip(trace, title="Picture"), accept_downloads=True)
     pixels = imread(saved(page, "Picture (PNG)", tmp_path))
     width = round(page.locator(".main").bounding_box()["width"])
     assert pixels.shape[1] == 2 * max(480, min(900, width)) and pixels.shape[0] > 300
+    assert (pixels[:, -40:, :3] == 1).all() and (pixels[-20:, :, :3] == 1).all()  # a white margin
     shades = {
         tuple(pixel) for row in pixels[::4, ::4, :3] for pixel in (row * 255).round().astype(int)
     }

@@ -92,6 +92,7 @@ for (const element of document.querySelectorAll("[data-skd-strip]")) {
 async function picture() {
   const box = el("div", "skd shot"), sheet = el("style"), scale = 2, width = Math.max(480, Math.min(900, Math.round(state.main.clientWidth)));
   box.dataset.theme = "light";
+  box.dataset.colour = view.colour;
   box.dataset.layout = view.layout === "table" ? "inline" : view.layout;
   if (props.title) box.append(el("h2", "head2", clean(props.title)));
   state.strips.forEach((own) => {
@@ -115,6 +116,8 @@ async function picture() {
   canvas.height = height * fit;
   const pen = canvas.getContext("2d");
   pen.scale(fit, fit);
+  pen.fillStyle = "#ffffff";
+  pen.fillRect(0, 0, width, height);
   pen.drawImage(image, 0, 0);
   return new Promise((done, fail) => canvas.toBlob((blob) => (blob ? done(blob) : fail(new Error("the browser made no picture"))), "image/png"));
 }
