@@ -22,7 +22,7 @@ from typing import Any
 
 from skd_lab.errors import DataError, UsageError
 from skd_lab.files import read_json, read_jsonl, read_text
-from skd_lab.records import StepRecord, Trace, loads_traces
+from skd_lab.records import StepRecord, Trace, loads_traces, read_traces
 
 
 class Run:
@@ -129,7 +129,7 @@ def good_traces(path: str | Path, notes: list[str]) -> list[Trace]:
     """What can be read of a damaged file of traces: of each, the tokens before the damage.
 
     Args:
-        path: NDJSON of traces.
+        path: NDJSON of traces, or an exported page (that one whole or not at all).
         notes: what was left out is said here.
 
     Raises:
@@ -137,7 +137,10 @@ def good_traces(path: str | Path, notes: list[str]) -> list[Trace]:
     """
     path = Path(path)
     try:
-        return loads_traces(read_text(path), name=str(path), notes=notes)
+        text = read_text(path)
+        if text[:15].lower() == "<!doctype html>":
+            return read_traces(path)
+        return loads_traces(text, name=str(path), notes=notes)
     except DataError as error:
         if not path.is_file():
             raise

@@ -31,6 +31,18 @@ def test_a_trace_file_becomes_a_page_beside_it(demo, capsys):
     assert "<title>A &lt;b&gt;</title>" in page and "data-skd-strip" in page
 
 
+def test_a_page_that_holds_strips_is_read_and_stays(demo, tmp_path, capsys):
+    page = tmp_path / "a.html"
+    assert main(["view", str(demo / "traces.ndjson"), "-o", str(page)]) == 0
+    before = page.read_bytes()
+    capsys.readouterr()
+    assert main(["view", str(page), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["page"] == str(tmp_path / "a-strip.html")
+    assert said["traces"] == len(read_traces(demo / "traces.ndjson"))
+    assert page.read_bytes() == before
+
+
 def test_json_holds_the_counts(demo, tmp_path, capsys):
     page = tmp_path / "a.html"
     assert main(["view", str(demo), "-o", str(page), "--json"]) == 0

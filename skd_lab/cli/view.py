@@ -23,7 +23,7 @@ def add_parser(subparsers: Any) -> None:
         nargs="+",
         metavar="PATH",
         help="Run folders (several make one report), a folder of runs, or an NDJSON file of "
-        "traces.",
+        "traces (a page that holds strips will do, too).",
     )
     parser.add_argument(
         "-o",
@@ -51,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
     notes: list[str] = []
     if files:
         runs, traces = [], good_traces(first, notes)
-        default = first.with_suffix(".html")
+        # an exported page is read, too; it is not what is written over
+        page_already = first.suffix.lower() == ".html"
+        default = first.with_name(f"{first.stem}{'-strip' if page_already else ''}.html")
     elif not several and not args.text and not _is_run(first) and list_runs(first):
         return _view_folder(first, args)
     else:
