@@ -2,6 +2,7 @@
 
 import logging
 import os
+from pathlib import Path
 
 # set before anything imports the hub's client or a thread pool; child processes inherit them
 os.environ.update(
@@ -23,7 +24,9 @@ torch.set_num_threads(1)
 # the same examples in every run, and no stopwatch: other work on the machine is no failure
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("suite")
-jaxtyping.install_import_hook("skd_lab", "shapes.check")
+# not the app: its functions have no shapes, and gradio must see which of them are generators
+ROOMS = {path.stem for path in (Path(__file__).parent.parent / "skd_lab").iterdir()} - {"app"}
+jaxtyping.install_import_hook([f"skd_lab.{room}" for room in sorted(ROOMS)], "shapes.check")
 
 
 @pytest.fixture(autouse=True)
