@@ -22,9 +22,11 @@ from skd_lab.app.parts import script  # noqa: E402
 from skd_lab.app.tab_branch import add_branch  # noqa: E402
 from skd_lab.app.tab_compare import add_compare  # noqa: E402
 from skd_lab.app.tab_draft import add_draft  # noqa: E402
+from skd_lab.app.tab_lapse import add_lapse  # noqa: E402
 from skd_lab.app.tab_paste import add_paste  # noqa: E402
 from skd_lab.app.tab_runs import add_runs  # noqa: E402
 from skd_lab.app.tab_step import add_step  # noqa: E402
+from skd_lab.app.tab_train import add_train  # noqa: E402
 from skd_lab.app.tab_watch import add_watch  # noqa: E402
 
 INTRO = """# Which student tokens did the teacher refuse?
@@ -38,6 +40,8 @@ TABS: list[tuple[str, str, Callable[[Frame, gr.Tab], None]]] = [
     ("branch", "Branch", add_branch),
     ("paste", "Paste", add_paste),
     ("draft", "Draft", add_draft),
+    ("train", "Train", add_train),
+    ("lapse", "Time-lapse", add_lapse),
     ("runs", "Runs", add_runs),
 ]
 """Address, label, and the function that fills the tab."""

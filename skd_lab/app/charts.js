@@ -25,8 +25,9 @@ function roof(high, rate) {
   return rate ? Math.min(1, found * unit) : found * unit;
 }
 
-/* { title, rate, color, x: [...], y: [... or null], end: last x of the axis, mark: x or null, height } */
-function chart({ title, rate, color, x, y, end, mark, height = 150 }) {
+/* { title, rate, color, x: [...], y: [... or null], end: last x of the axis, mark: x or null, now: place
+   whose value stands in the title (else the last), height } */
+function chart({ title, rate, color, x, y, end, mark, now, height = 150 }) {
   const box = piece("figure", "chart"), points = x.map((at, n) => [at, y[n]]).filter(([, value]) => Number.isFinite(value));
   const caption = piece("figcaption", "", title);
   box.append(caption);
@@ -51,7 +52,8 @@ function chart({ title, rate, color, x, y, end, mark, height = 150 }) {
   if (points.length > 1) svg.append(shape("polyline", { points: line, fill: "none", stroke: color, "stroke-width": 2, "stroke-linejoin": "round" }));
   const dots = points.length < 16 ? points : [last];
   for (const [at, value] of dots) svg.append(shape("circle", { cx: px(at), cy: py(value), r: at === mark ? 5 : 3.5, fill: color }));
-  caption.append(piece("b", "", ` ${shown(last[1], rate)}`));
+  const said = now === undefined ? last[1] : y[now];
+  caption.append(piece("b", "", ` ${Number.isFinite(said) ? shown(said, rate) : "not measured"}`));
   box.append(svg);
   return box;
 }

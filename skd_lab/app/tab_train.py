@@ -9,7 +9,8 @@ import gradio as gr
 from skd_lab.app.asks import whole
 from skd_lab.app.frame import PLUMBING, Frame
 from skd_lab.app.job import buttons
-from skd_lab.app.parts import drawn, ndjson, notice, say, script, token_strip
+from skd_lab.app.parts import drawn, ndjson, notice, say, script
+from skd_lab.app.player import lapse_player
 from skd_lab.app.training import (
     MAX_PROMPTS,
     MAX_UPDATES,
@@ -21,9 +22,9 @@ from skd_lab.app.training import (
 )
 from skd_lab.errors import SkdError, UsageError
 
-ABOUT = """A run of two minutes or less on models that come with the package. While the student
-learns, one prompt is written again and again with the same random numbers: watch it cool, from
-refused tokens to ones that stand. The run is kept; Stop saves it, too."""
+ABOUT = """A run of about a minute on models that come with the package. While the student learns,
+held-out prompts are written again and again with the same random numbers; the one with most
+refusals at the start is shown below. The run is kept; Stop saves it, too."""
 
 TICK = 1.0
 """Seconds between two looks at the run that trains."""
@@ -49,7 +50,11 @@ def add_train(frame: Frame, tab: gr.Tab) -> None:
         updates = _number("Updates", 120, f"at most {MAX_UPDATES}")
         prompts = _number("Prompts", 100, f"at most {MAX_PROMPTS}")
         rate = gr.Number(
-            0.001, label="Learning rate", info="of AdamW, at its peak", min_width=120, precision=None
+            0.001,
+            label="Learning rate",
+            info="of AdamW, at its peak",
+            min_width=120,
+            precision=None,
         )
         name = gr.Textbox(
             free_name(library.runs_dir, "skd"),
@@ -63,10 +68,10 @@ def add_train(frame: Frame, tab: gr.Tab) -> None:
         start, stop = buttons("Train")
     said = notice()
     board = drawn(f"{script('charts.js')}\n{script('training.js')}")
-    strip = token_strip(compact=True, visible=False)
+    player = lapse_player(follow=True)
     seen = gr.State(("", 0))
     timer = gr.Timer(TICK, active=False)
-    shown = [said, board, strip, start, stop, timer, seen]
+    shown = [said, board, player, start, stop, timer, seen]
 
     def show(seen: tuple[str, int]) -> tuple[Any, ...]:
         training = trainer.latest
@@ -80,7 +85,7 @@ def add_train(frame: Frame, tab: gr.Tab) -> None:
         return (
             say(training.sentence(), tone),
             board_value(training),
-            gr.update(value=ndjson(traces), visible=bool(traces)) if fresh else gr.skip(),
+            ndjson(traces) if fresh else gr.skip(),
             gr.update(interactive=not going),
             gr.update(interactive=training.state in ("loading", "training")),
             gr.update(active=going),

@@ -20,6 +20,7 @@ from skd_lab.presets import GENERATED_PROMPTS, with_preset
 from skd_lab.records import StepRecord, Trace
 from skd_lab.runs import good_traces
 from skd_lab.stopping import Stopped
+from skd_lab.views.history import by_prompt
 
 METHOD_WORDS = {
     "skd": "student and teacher write together",
@@ -127,7 +128,7 @@ class TrainAsk:
                 "run_dir": str(runs_dir / self.name),
                 "save_every": every,
                 "trace_every": every,
-                "trace_prompts": 2,
+                "trace_prompts": 4,
             }
         ).replace(n_prompts=self.prompts, keep_checkpoints=None)
 
@@ -185,12 +186,12 @@ class Training:
         return f"{where}. {_clock(spent)} so far{ahead}."
 
     def watched(self) -> list[Trace]:
-        """Recordings of the first watched prompt so far, in step order."""
+        """Recordings so far, in step order, of the prompt with most refusals in its first."""
         try:
             traces = good_traces(Path(self.config.run_dir) / "traces.ndjson", [])
         except DataError:
             return []
-        return [trace for trace in traces if trace.header.get("row") == traces[0].header.get("row")]
+        return by_prompt(traces)[0] if traces else []
 
 
 class Trainer:
