@@ -282,7 +282,12 @@ def test_of_several_runs_the_settings_that_differ_stand_side_by_side(demo):
 def test_sessions_stand_side_by_side_and_what_changed_is_bold(tmp_path):
     write_json_atomic(tmp_path / "run" / "config.json", {"method": "skd"})
     first = {"started": "2026-01-02T03:04:05+00:00", "from_step": 0, "torch": "2.5", "threads": 4}
-    second = {**first, "from_step": 9, "threads": 8, "command": "skd-lab train --resume <b>"}
+    second = {
+        **first,
+        "from_step": 9,
+        "threads": 8,
+        "command": ["skd-lab", "train", "--title", "<b> c"],
+    }
     write_json_atomic(tmp_path / "run" / "environment.json", {"sessions": [first, second]})
     page = render_report(tmp_path / "run").page()
     environment = page[page.index('<section id="environment">') :]
@@ -291,8 +296,17 @@ def test_sessions_stand_side_by_side_and_what_changed_is_bold(tmp_path):
     assert cells[cells.index("from update") :][:3] == ["from update", "0", "9"]
     assert re.findall("<td><b>(.*?)</b>", environment) == [
         "8",
-        "<code>skd-lab train --resume &lt;b&gt;</code>",
+        "<code>skd-lab train --title &#x27;&lt;b&gt; c&#x27;</code>",
     ]
+
+
+def test_several_runs_have_one_table_of_where_they_were_made(demo, tmp_path):
+    for name, torch in (("a", "2.5"), ("b", "2.6")):
+        write_json_atomic(tmp_path / name / "config.json", {"method": name})
+        write_json_atomic(tmp_path / name / "environment.json", {"sessions": [{"torch": torch}]})
+    page = render_report([tmp_path / "a", tmp_path / "b", demo]).page()
+    environment = page[page.index('<section id="environment">') :]
+    assert Reader(environment).cells == ["", "a", "b", "torch", "2.5", "2.6"]
 
 
 def test_the_strip_cools_from_recording_to_recording(demo):

@@ -65,7 +65,7 @@ def render_report(
         ("prompts", "Watched prompts", _history(first)),
         ("training", "Training", _training(opened)),
         ("settings", "Settings", _settings(opened)),
-        ("environment", "Environment", _environments(opened)),
+        ("environment", "Environment", environment_markup(opened)),
     ]
     # the parts above have read every file, so every note is there
     notes = [note for run in opened for note in run.notes]
@@ -285,12 +285,3 @@ def _settings(runs: Sequence[Run]) -> str:
         for run in runs
     )
     return differences_markup(runs, [run.name for run in runs]) + folds
-
-
-def _environments(runs: Sequence[Run]) -> str:
-    parts = [environment_markup(run) for run in runs]
-    if len(set(parts)) == 1:
-        return parts[0]
-    return "".join(
-        f"<h3>{escape(run.name)}</h3>{part}" for run, part in zip(runs, parts, strict=True)
-    )

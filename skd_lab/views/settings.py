@@ -103,43 +103,59 @@ _KEYS = {
 }
 
 
-def environment_markup(run: Run) -> str:
-    """The sessions in which the run was made, a column each; what changed between them is bold."""
-    found = run.environment.get("sessions")
-    sessions = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-    if not sessions:
+def environment_markup(runs: Sequence[Run]) -> str:
+    """The sessions in which runs were made, a column each; bold: changed within a run."""
+    columns = [(run, n, session) for run in runs for n, session in enumerate(_sessions(run), 1)]
+    if not columns:
         return (
             "<p>Not recorded: the run folder holds no environment.json that can be read, so "
             "versions, device and command are not known.</p>"
         )
-    keys = [*_KEYS, *dict.fromkeys(key for one in sessions for key in one if key not in _KEYS)]
+    seen = dict.fromkeys(key for *_, session in columns for key in session)
+    keys = [key for key in _KEYS if key in seen] + [key for key in seen if key not in _KEYS]
     rows = []
     for key in keys:
-        values = [one.get(key) for one in sessions]
-        if all(value is None for value in values):
-            continue
         cells = ""
-        for n, value in enumerate(values):
-            new = n > 0 and value != values[n - 1] and key not in ("started", "from_step")
-            text = escape(_value(value))
-            if key == "command":
-                text = f"<code>{text}</code>"
-            elif key == "started":
-                text = text.replace("T", " ", 1)
+        for n, (_, number, session) in enumerate(columns):
+            before = columns[n - 1][2].get(key) if number > 1 else session.get(key)
+            new = session.get(key) != before and key not in ("started", "from_step")
+            text = _session_value(key, session.get(key))
             cells += f"<td><b>{text}</b></td>" if new else f"<td>{text}</td>"
         rows.append(f'<tr><th scope="row">{escape(_KEYS.get(key, key))}</th>{cells}</tr>')
-    heads = "".join(f'<th scope="col">session {n}</th>' for n in range(1, len(sessions) + 1))
-    head = f"<thead><tr><td></td>{heads}</tr></thead>" if len(sessions) > 1 else ""
+    names = [
+        " ".join(
+            ([run.name] if len(runs) > 1 else [])
+            + ([f"session {n}"] if len(_sessions(run)) > 1 else [])
+        )
+        for run, n, _ in columns
+    ]
+    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    head = f"<thead><tr><td></td>{heads}</tr></thead>" if any(names) else ""
+    again = any(n > 1 for _, n, _ in columns)
     said = (
-        f'<p class="small">Made in {len(sessions)} sessions, one a start or --resume; bold: '
-        "changed since the session before.</p>"
-        if len(sessions) > 1
+        '<p class="small">A session is a start or a --resume; bold: changed since the session '
+        "before.</p>"
+        if again
         else ""
     )
     return (
         '<div class="wide" tabindex="0" role="region" aria-label="Environment">'
         f'<table class="plain">{head}<tbody>{"".join(rows)}</tbody></table></div>{said}'
     )
+
+
+def _sessions(run: Run) -> list[dict[str, Any]]:
+    found = run.environment.get("sessions")
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _session_value(key: str, value: Any) -> str:
+    if key == "command":
+        words = shlex.join(map(str, value)) if isinstance(value, list) else _value(value)
+        return f"<code>{escape(words)}</code>"
+    if key == "started":
+        return escape(_value(value).replace("T", " ", 1))
+    return escape(_value(value)) if value is not None else "\u2013"
 
 
 def run_facts(run: Run) -> str:
