@@ -8,7 +8,7 @@ a run that was stopped equal those of one that was not, but for the times in the
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch.optim.lr_scheduler import LRScheduler
 from transformers import PreTrainedModel
 
 from skd_lab.checkpoints import load_optimizer_state, newest_whole
@@ -18,14 +18,15 @@ from skd_lab.records import StepRecord, dumps_traces, loads_traces
 
 
 def load_newest(
-    run_dir: Path, student: PreTrainedModel, optimizer: torch.optim.Optimizer, dtype: str
+    run_dir: Path, student: PreTrainedModel, schedule: LRScheduler, dtype: str
 ) -> int | None:
-    """Put the newest whole checkpoint into student and optimizer.
+    """Put the newest whole checkpoint into the student, its optimizer and the schedule.
 
     Args:
         run_dir: the run folder.
         student: takes the weights, in place.
-        optimizer: of the student's parameters, grouped as when it was saved.
+        schedule: a new one, of the optimizer that takes the state, in place; its rate depends on
+            nothing but the number of updates.
         dtype: the run's type of weights.
 
     Returns:
@@ -40,7 +41,10 @@ def load_newest(
     path, step = found
     saved = load_model(path / "student", dtype=dtype, device="cpu")
     student.load_state_dict(saved.state_dict())
-    optimizer.load_state_dict(load_optimizer_state(path))
+    schedule.optimizer.load_state_dict(load_optimizer_state(path))
+    # by hand, as transformers gives last_epoch to some of its schedules and not to others
+    schedule.last_epoch = step
+    schedule._last_lr = [group["lr"] for group in schedule.optimizer.param_groups]
     return step
 
 

@@ -76,7 +76,7 @@ class StopRequest:
             raise KeyboardInterrupt
         with contextlib.suppress(RuntimeError, OSError):  # stderr may be in the middle of a write
             print(
-                "\nStopping after this update, then saving. Once more (Ctrl-C) stops at once.",
+                "\nStopping after this update, then saving; interrupt again to stop at once.",
                 file=sys.stderr,
                 flush=True,
             )

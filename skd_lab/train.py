@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, get_scheduler
 from skd_lab.checkpoints import model_card, save_checkpoint, save_student
 from skd_lab.clock import PhaseClock
 from skd_lab.config import RunConfig
+from skd_lab.dropout import keyed_dropout
 from skd_lab.encode import EncodeReport
 from skd_lab.environment import add_session, describe_session
 from skd_lab.errors import NonFiniteLossError, UsageError
@@ -102,16 +103,15 @@ class _Loop:
         self.optimizer = torch.optim.AdamW(
             parameter_groups(student, config.weight_decay), lr=config.learning_rate
         )
-        if config.resume:
-            stop.saved = load_newest(self.run_dir, student, self.optimizer, config.dtype)
-        self.done = stop.saved or 0
         self.schedule = get_scheduler(
             config.lr_schedule,
             self.optimizer,
             num_warmup_steps=config.warmup_steps,
             num_training_steps=config.steps,
-            scheduler_specific_kwargs={"last_epoch": self.done - 1},
         )
+        if config.resume:
+            stop.saved = load_newest(self.run_dir, student, self.schedule, config.dtype)
+        self.done = stop.saved or 0
         self.module: nn.Module = self.accelerator.prepare(
             StudentLoss(
                 student,
@@ -168,17 +168,19 @@ class _Loop:
         self.module.train()
         rollouts = self._rollouts()
         self.optimizer.zero_grad(set_to_none=True)
-        stats = accumulate_gradients(
-            self.accelerator,
-            self.module,
-            rollouts,
-            teacher=self.scorer,
-            pad_id=self.pair.pad_token_id,
-            vocab_size=self.pair.vocab_size,
-            reduction=config.reduction,
-            microbatch_size=config.microbatch_size or len(rollouts),
-            clock=self.clock,
-        )
+        draws = (config.seed, self.done, self.accelerator.process_index)
+        with keyed_dropout(self.accelerator.device, *draws):
+            stats = accumulate_gradients(
+                self.accelerator,
+                self.module,
+                rollouts,
+                teacher=self.scorer,
+                pad_id=self.pair.pad_token_id,
+                vocab_size=self.pair.vocab_size,
+                reduction=config.reduction,
+                microbatch_size=config.microbatch_size or len(rollouts),
+                clock=self.clock,
+            )
         with self.clock.phase("update"):
             norm = float(
                 self.accelerator.clip_grad_norm_(self.module.parameters(), config.max_grad_norm)

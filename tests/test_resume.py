@@ -222,6 +222,41 @@ def test_a_damaged_configuration_is_said(text, tmp_path, capsys):
     assert "config.json is damaged" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize("schedule", ["linear", "constant", "constant_with_warmup"])
+def test_every_schedule_goes_on_where_it_stood(schedule, tmp_path, at_update):
+    changes = {"lr_schedule": schedule, "steps": 6, "trace_prompts": 0, "eval_every": None}
+    rates = [step.metrics["lr"] for step in train(config(tmp_path / "a", **changes)).steps]
+    at_update(4, ctrl_c)
+    with pytest.raises(Stopped):
+        train(config(tmp_path / "b", **changes))
+    resumed = train(config(tmp_path / "b", resume=True, **changes))
+    assert [step.metrics["lr"] for step in resumed.steps] == rates
+    assert rates[0] == 0 or schedule == "constant"  # else it warms up
+
+
+def test_a_student_with_dropout_goes_on_with_the_same_draws(tmp_path, at_update):
+    def run(name, **changes):
+        pair = skd.load_pair("tiny-qwen3", device="cpu")
+        for module in pair.student.modules():
+            if hasattr(module, "attention_dropout"):
+                module.attention_dropout = 0.3
+        settings = config(tmp_path / name, steps=6, trace_prompts=0, eval_every=None, **changes)
+        before = torch.get_rng_state()
+        try:
+            return [repr(s.metrics["loss"]) for s in skd.train(settings, pair=pair).steps]
+        finally:
+            assert torch.equal(torch.get_rng_state(), before)
+
+    losses = run("whole")
+    assert losses == run("again")
+    plain = train(config(tmp_path / "plain", steps=6, trace_prompts=0, eval_every=None)).steps
+    assert losses != [repr(step.metrics["loss"]) for step in plain]  # dropout does something
+    at_update(4, ctrl_c)
+    with pytest.raises(Stopped):
+        run("stopped")
+    assert run("stopped", resume=True) == losses
+
+
 def test_a_disk_that_is_full_in_the_middle_of_a_record_costs_that_update(
     whole, tmp_path, monkeypatch
 ):
