@@ -1,6 +1,6 @@
 """The demo: three ways to distil one tiny student, side by side, at equal updates.
 
-100 prompts, each with several valid answers: a setting chosen because the methods separate here.
+By default 100 prompts, each with several valid answers: chosen because the methods separate there.
 """
 
 import copy
@@ -23,12 +23,18 @@ from skd_lab.train import train
 METHODS = ("supervised_kd", "on_policy_kd", "skd")
 """In the order of the table; the last one's run folder is the demo's own."""
 
-SETTING = (
-    "100 prompts with several valid answers each, equal updates for every method. This setting "
-    "was chosen because the methods separate here; in others they may end level, or in another "
-    "order."
-)
-"""What every showing of the table has to say."""
+_CHOSEN = {
+    "summaries": (
+        "each with several valid answers, equal updates for every method. This setting was chosen "
+        "because the methods separate here; in others they may end level, or in another order."
+    )
+}
+_OTHER = "equal updates for every method."
+
+
+def setting_of(config: RunConfig) -> str:
+    """What every showing of a demo's table has to say."""
+    return f"{config.n_prompts} prompts of {config.task}, {_CHOSEN.get(config.task, _OTHER)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +97,6 @@ def run_demo(
             {
                 "pair": pair_name,
                 "method": method,
-                "task": "summaries",
                 "steps": steps,
                 "seed": seed,
                 "run_dir": str(run_dir if method == METHODS[-1] else f"{run_dir}-{method}"),
@@ -103,8 +108,8 @@ def run_demo(
         )
         for method in METHODS
     }
-    task = get_task("summaries")
     some = configs[METHODS[-1]]
+    task = get_task(some.task)
     held_out = encode_examples(
         pair.tokenizer,
         task.load("test", prompts),
@@ -131,7 +136,7 @@ def run_demo(
     write_json_atomic(
         run_dir / "table.json",
         {
-            "setting": SETTING,
+            "setting": setting_of(some),
             "steps": steps,
             "seconds": time.perf_counter() - began,
             "rows": [row.to_dict() for row in rows],

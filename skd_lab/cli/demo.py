@@ -27,7 +27,8 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     import torch
 
-    from skd_lab.demo import SETTING, run_demo
+    from skd_lab.demo import run_demo
+    from skd_lab.files import read_json
     from skd_lab.views import render_report
 
     # two threads are slower than one on models of this size when the machine is shared
@@ -45,12 +46,13 @@ def run(args: argparse.Namespace) -> int:
     report = args.run_dir / "report.html"
     render_report(args.run_dir).save(report)
     table = [row.to_dict() for row in rows]
+    setting = read_json(args.run_dir / "table.json")["setting"]
     if args.json:
         finite = [{k: _null_if_nan(v) for k, v in row.items()} for row in table]
-        print(json.dumps({"setting": SETTING, "rows": finite, "report": str(report)}))
+        print(json.dumps({"setting": setting, "rows": finite, "report": str(report)}))
         return 0
     _print_table(table)
-    print(textwrap.fill(SETTING, 88))
+    print(textwrap.fill(setting, 88))
     print(f"\nStudent  {args.run_dir / 'student'}  (a plain Hugging Face folder)")
     print(f"Report   {report}  (open it in a browser: token strips before and after, curves)")
     return 0
