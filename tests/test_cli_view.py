@@ -1,6 +1,7 @@
 """skd-lab view and skd-lab app, as typed."""
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -82,6 +83,12 @@ def test_a_folder_of_runs_becomes_a_list_and_a_report_of_each(demo, tmp_path, ca
     links = re.findall('href="(.*?)"', page)
     assert links == [f"{name}/report.html" for name in names]
     assert all("<h1>" in (root / link).read_text(encoding="utf-8") for link in links)
+    # again: only the run that went on in between
+    later = (root / links[0]).stat().st_mtime + 5
+    os.utime(root / names[1] / "steps.jsonl", (later, later))
+    assert main(["view", str(root)]) == 0
+    said = capsys.readouterr().out
+    assert "report.html of 1 runs (2 had one as young as its records)" in said
 
 
 def test_json_of_a_folder_of_runs_is_its_table(demo, tmp_path, capsys):

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _view_folder(root: Path, args: argparse.Namespace) -> int:
-    """The list of runs, and the report of each run."""
+    """The list of runs, and the report of each run that has none as young as its records."""
     from skd_lab.runs import Run, list_runs
     from skd_lab.views import render_index, render_report, run_summaries
     from skd_lab.views.index import REPORT, notes_of
@@ -90,18 +90,31 @@ def _view_folder(root: Path, args: argparse.Namespace) -> int:
     output = _output(args.output, root / "index.html")
     summaries = run_summaries(root)
     page = render_index(root, title=args.title, at=output).save(output)
+    written = 0
     for found, summary in zip(list_runs(root), summaries, strict=True):
-        opened = Run(found.path, strict=False)
-        render_report(opened).save(found.path / REPORT)
-        summary["notes"] = notes_of(opened)
+        if not _is_current(found.path / REPORT):
+            opened = Run(found.path, strict=False)
+            render_report(opened).save(found.path / REPORT)
+            summary["notes"] = notes_of(opened)
+            written += 1
         _warn(summary["notes"])
     if args.json:
         from skd_lab.records import to_json
 
         print(to_json({"page": str(page), "runs": summaries}))
     else:
-        print(f"Wrote {page} and {REPORT} of {len(summaries)} runs  (open it in a browser)")
+        rest = len(summaries) - written
+        said = f" ({rest} had one as young as its records)" if rest else ""
+        print(f"Wrote {page} and {REPORT} of {written} runs{said}. Open the first in a browser.")
     return 0
+
+
+def _is_current(page: Path) -> bool:
+    """Whether a run's report is as young as everything in its folder."""
+    if not page.exists():
+        return False
+    made = page.stat().st_mtime
+    return all(path.stat().st_mtime <= made for path in page.parent.iterdir() if path.is_file())
 
 
 def _is_run(folder: Path) -> bool:
