@@ -103,6 +103,10 @@ class Library:
             ]
         return {choice.name: choice for choice in found}
 
+    def folder(self, name: str) -> Path | None:
+        """The run folder of this name; None for a recording, or what is not there."""
+        return self._runs().get(name)
+
     def _runs(self) -> dict[str, Path]:
         runs = [Run(self.run)] if self.run else []
         return {run.name: run.path for run in [*list_runs(self.runs_dir), *runs]}
