@@ -88,7 +88,7 @@ def test_a_folder_of_runs_becomes_a_list_and_a_report_of_each(demo, tmp_path, ca
     os.utime(root / names[1] / "steps.jsonl", (later, later))
     assert main(["view", str(root)]) == 0
     said = capsys.readouterr().out
-    assert "report.html of 1 runs (2 had one as young as its records)" in said
+    assert "report.html of 1 run (2 had one as young as its records)" in said
 
 
 def test_json_of_a_folder_of_runs_is_its_table(demo, tmp_path, capsys):

@@ -105,7 +105,8 @@ def _view_folder(root: Path, args: argparse.Namespace) -> int:
     else:
         rest = len(summaries) - written
         said = f" ({rest} had one as young as its records)" if rest else ""
-        print(f"Wrote {page} and {REPORT} of {written} runs{said}. Open the first in a browser.")
+        runs = "1 run" if written == 1 else f"{written} runs"
+        print(f"Wrote {page} and {REPORT} of {runs}{said}. Open the first in a browser.")
     return 0
 
 
