@@ -28,6 +28,10 @@ class Stopped(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
+_GOING: dict[int, "StopRequest"] = {}
+"""Runs that go on, by their thread."""
+
+
 class StopRequest:
     """While it is entered, the first signal is noted in `number` and a second one interrupts.
 
@@ -55,6 +59,7 @@ class StopRequest:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
+        _GOING[threading.get_ident()] = self
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 before = signal.getsignal(number)
@@ -64,6 +69,7 @@ class StopRequest:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        _GOING.pop(threading.get_ident(), None)
         for number, before in self._before.items():
             signal.signal(number, before)
         if kind is not None and issubclass(kind, KeyboardInterrupt):
@@ -96,6 +102,18 @@ class StopRequest:
             f"Stopped at once after {self.done} of {self.steps} updates, of which {self.saved} are "
             f"saved; go on from there with: {self.go_on}"
         )
+
+
+def stop_run_in(thread: threading.Thread) -> bool:
+    """Ask the run that goes on in a thread to stop, as the first Ctrl-C does.
+
+    Returns:
+        Whether a run goes on there. It ends, saved, after the update in hand.
+    """
+    stop = _GOING.get(thread.ident or -1)
+    if stop is not None:
+        stop.number = stop.number or signal.SIGINT
+    return stop is not None
 
 
 def resume_command(run_dir: str) -> str:

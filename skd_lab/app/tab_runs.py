@@ -26,15 +26,6 @@ def add_runs(frame: Frame, tab: gr.Tab) -> None:
     """Fill the tab."""
     library = frame.library
     table = drawn(script("runs_table.js"), table_value(library), chosen="")
-    said = notice("Choose a run in the list." if library.names() else HOW_TO_RECORD)
-    opened = gr.State("")
-    with gr.Row(visible=False) as outs:
-        exports = {
-            kind: gr.Button(f"Export {words}", size="sm", min_width=150)
-            for kind, words in importing.KINDS.items()
-        }
-    page = drawn(_page_body())
-    saver = drawn(script("save.js"), padding=False)
     with gr.Accordion("Import a file of traces", open=False):
         gr.Markdown(
             "NDJSON that skd-lab or Export wrote, or an exported page of strips; at most "
@@ -49,6 +40,15 @@ def add_runs(frame: Frame, tab: gr.Tab) -> None:
             )
             upload = gr.UploadButton("Choose a file", min_width=160)
         imported = notice()
+    said = notice("Choose a run in the list." if library.names() else HOW_TO_RECORD)
+    opened = gr.State("")
+    with gr.Row(visible=False) as outs:
+        exports = {
+            kind: gr.Button(f"Export {words}", size="sm", min_width=150)
+            for kind, words in importing.KINDS.items()
+        }
+    page = drawn(_page_body())
+    saver = drawn(script("save.js"), padding=False)
 
     def show(chosen: Any) -> tuple[Any, ...]:
         """Values of (said, opened, outs, page, table)."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -21,6 +22,7 @@ from skd_lab.app.training import (
     free_name,
 )
 from skd_lab.errors import SkdError, UsageError
+from skd_lab.records import StepRecord
 
 ABOUT = """A run of about a minute on models that come with the package. While the student learns,
 held-out prompts are written again and again with the same random numbers; the one with most
@@ -79,15 +81,15 @@ def add_train(frame: Frame, tab: gr.Tab) -> None:
             return (*[gr.skip()] * len(shown),)
         going = training.going
         tone = {"failed": "bad", "done": "good", "stopped": "good"}.get(training.state, "plain")
-        traces = training.watched()
+        traces, records = training.watched(), training.records
         now = (training.name, len(traces))
         fresh = now != tuple(seen)
         return (
-            say(training.sentence(), tone),
-            board_value(training),
+            say(training.sentence(records), tone),
+            board_value(training, records),
             ndjson(traces) if fresh else gr.skip(),
             gr.update(interactive=not going),
-            gr.update(interactive=training.state in ("loading", "training")),
+            gr.update(interactive=training.state == "training"),
             gr.update(active=going),
             now,
         )
@@ -137,9 +139,8 @@ def read(
     )
 
 
-def board_value(training: Training) -> str:
+def board_value(training: Training, records: Sequence[StepRecord]) -> str:
     """The value of the progress bar and the curves."""
-    records = training.records
 
     def column(metric: str) -> list[float | None]:
         values = [record.metrics.get(metric, math.nan) for record in records]

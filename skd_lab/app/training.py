@@ -18,8 +18,8 @@ from skd_lab.config import RunConfig
 from skd_lab.errors import DataError, SkdError, UsageError
 from skd_lab.presets import GENERATED_PROMPTS, with_preset
 from skd_lab.records import StepRecord, Trace
-from skd_lab.runs import good_traces
-from skd_lab.stopping import Stopped
+from skd_lab.runs import Run, good_traces
+from skd_lab.stopping import Stopped, resume_command, stop_run_in
 from skd_lab.views.history import by_prompt
 
 METHOD_WORDS = {
@@ -135,17 +135,18 @@ class TrainAsk:
 
 @dataclass
 class Training:
-    """A run that trains, or did."""
+    """A run that trains, or did. How far it is, its run folder says."""
 
     config: RunConfig
-    state: str = "loading"
-    """"loading", "training", "stopping", "stopped", "done" or "failed"."""
+    state: str = "training"
+    """"training", "stopping", "stopped", "done" or "failed"."""
     problem: str = ""
     """Why it failed, in a sentence."""
-    records: list[StepRecord] = field(default_factory=list)
+    thread: threading.Thread | None = None
     began: float = field(default_factory=time.monotonic)
-    times: list[float] = field(default_factory=list)
-    """When each update ended, on the clock of `began`."""
+    ended: float | None = None
+    first: tuple[int, float] | None = None
+    """Updates done when somebody first saw any, and when that was: the pace is counted from it."""
 
     @property
     def name(self) -> str:
@@ -153,37 +154,45 @@ class Training:
 
     @property
     def going(self) -> bool:
-        return self.state in ("loading", "training", "stopping")
+        return self.state in ("training", "stopping")
 
     @property
-    def seconds_left(self) -> float | None:
-        """By the pace so far; None before there is one."""
-        if len(self.times) < 2:
-            return None
-        pace = (self.times[-1] - self.times[0]) / (len(self.times) - 1)
-        return pace * (self.config.steps - len(self.records))
+    def records(self) -> list[StepRecord]:
+        """Of the updates done so far."""
+        try:
+            found = Run(self.config.run_dir, strict=False).steps
+        except SkdError:
+            return []  # the models are being loaded
+        if found and self.first is None:
+            self.first = len(found), time.monotonic()
+        return found
 
-    def sentence(self) -> str:
+    def seconds_left(self, done: int) -> float | None:
+        """By the pace so far; None before there is one."""
+        if self.first is None or done <= self.first[0]:
+            return None
+        pace = (time.monotonic() - self.first[1]) / (done - self.first[0])
+        return pace * (self.config.steps - done)
+
+    def sentence(self, records: list[StepRecord]) -> str:
         """Where it is, for the line under the buttons."""
-        done, steps = len(self.records), self.config.steps
-        spent = (time.monotonic() if self.going else (self.times or [self.began])[-1]) - self.began
+        done, steps = len(records), self.config.steps
+        spent = _clock((self.ended or time.monotonic()) - self.began)
         if self.state == "failed":
             return self.problem
-        if self.state == "loading":
-            return f"{self.name}: making ready, {_clock(spent)} so far."
-        where = f"{self.name}: update {done} of {steps}{_measured(self.records)}"
+        where = f"{self.name}: update {done} of {steps}{_measured(records)}"
         if self.state == "stopping":
             return f"{where}. Stopping after this update, then saving."
         if self.state == "stopped":
-            return (
-                f"{where}. Stopped; the checkpoint is saved and the run is in Runs. To go on: "
-                f"skd-lab train --run-dir {self.config.run_dir} --resume"
-            )
+            saved = "the checkpoint is saved, the run is in Runs" if done else "nothing was trained"
+            return f"{where}. Stopped in {spent}; {saved}. {self.problem}"
         if self.state == "done":
-            return f"{where}. Done in {_clock(spent)}; the run is in Runs and in Time-lapse."
-        left = self.seconds_left
+            return f"{where}. Done in {spent}; the run is in Runs and in Time-lapse."
+        if not done:
+            return f"{self.name}: making ready, {spent} so far."
+        left = self.seconds_left(done)
         ahead = "" if left is None else f", about {_clock(left)} to go"
-        return f"{where}. {_clock(spent)} so far{ahead}."
+        return f"{where}. {spent} so far{ahead}."
 
     def watched(self) -> list[Trace]:
         """Recordings so far, in step order, of the prompt with most refusals in its first."""
@@ -215,51 +224,55 @@ class Trainer:
         with self._lock:
             if self.latest and self.latest.going:
                 raise UsageError(
-                    f"A run is training already: {self.latest.name}, update "
-                    f"{len(self.latest.records)} of {self.latest.config.steps}. Wait for its end, "
-                    "or stop it."
+                    f"A run is training already: {self.latest.name}, of "
+                    f"{self.latest.config.steps} updates. Wait for its end, or stop it."
                 )
             if Path(config.run_dir).exists():
                 raise UsageError(f"There is already a run named {ask.name}. Choose another name.")
-            self.latest = Training(config)
-        threading.Thread(
-            target=_train, args=(self.latest,), name="skd-lab-train", daemon=True
-        ).start()
-        return self.latest
+            self.latest = training = Training(config)
+        training.thread = threading.Thread(
+            target=_train, args=(training,), name="skd-lab-train", daemon=True
+        )
+        training.thread.start()
+        return training
 
     def stop(self) -> None:
         """Let the run end after the update in hand, saved."""
-        if self.latest and self.latest.going:
-            self.latest.state = "stopping"
+        training = self.latest
+        if training and training.going:
+            training.state = "stopping"
+            threading.Thread(target=_ask_to_stop, args=(training,), daemon=True).start()
+
+
+def _ask_to_stop(training: Training) -> None:
+    """Until the run has heard: while it loads its models there is nobody to ask yet."""
+    while training.going and training.thread is not None and not stop_run_in(training.thread):
+        time.sleep(0.05)
 
 
 def _train(training: Training) -> None:
-    """The thread's work; whatever happens is said in `training`."""
-
-    def seen(record: StepRecord) -> bool:
-        training.records.append(record)
-        training.times.append(time.monotonic())
-        if training.state == "loading":
-            training.state = "training"
-        return training.state != "stopping"
-
+    """The thread's work; however it ends is said in `training`."""
+    state, problem = "failed", ""
     try:
         from skd_lab.train import train
 
         with memory_errors(str(training.config.pair)):
-            train(training.config, progress=False, watch=seen)
-        training.state = "done"
+            train(training.config, progress=False)
+        state = "done"
     except Stopped:
-        training.state = "stopped"
+        state = "stopped"
+        problem = f"To go on: {resume_command(training.config.run_dir)}"
     except SkdError as error:
-        training.problem, training.state = str(error), "failed"
+        problem = str(error)
     except Exception as error:
         logging.getLogger("skd_lab").exception("training from the page failed")
-        training.problem = (
+        problem = (
             f"The training ended by a fault of the program ({type(error).__name__}: {error}). "
             "What it saved is in Runs."
         )
-        training.state = "failed"
+    finally:
+        training.ended, training.problem = time.monotonic(), problem
+        training.state = state
 
 
 def _measured(records: list[StepRecord]) -> str:
