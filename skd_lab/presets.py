@@ -20,12 +20,16 @@ GENERATED_PROMPTS = {"summaries": 100, "arithmetic": 200}
 def with_preset(values: Mapping[str, Any]) -> RunConfig:
     """A RunConfig in which the bundled pair's preset fills what was not given.
 
+    Without any model it is the pair made for the task, or tiny-qwen3; without a task, the one the
+    pair was made for. A pair can be put to any other task.
+
     Args:
         values: what the user gave; None counts as not given.
     """
     given = {key: value for key, value in values.items() if value is not None}
     if not any(key in given for key in ("pair", "student", "teacher")):
-        given["pair"] = "tiny-qwen3"
+        made_for = {preset.get("task"): pair for pair, preset in PRESETS.items()}
+        given["pair"] = made_for.get(given.get("task"), "tiny-qwen3")
     preset = dict(PRESETS.get(given.get("pair", ""), {}))
     task = given.get("task", preset.get("task", RunConfig.task))
     if preset and task in GENERATED_PROMPTS:

@@ -40,7 +40,8 @@ def pretrain(
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Make a bundled pair from scratch: about eight minutes on one CPU thread for tiny-qwen3.
+    """Make a bundled pair from scratch: on one CPU thread about eight minutes for tiny-qwen3, 15
+    for tiny-qwen3-arithmetic.
 
     An interrupted call goes on from its last checkpoint when it is made again; the checkpoints
     stay beside the pair, in `<out_dir>-runs`, until they are deleted.
@@ -217,15 +218,15 @@ class _Words(NamedTuple):
 
 _WORDS = {
     "summaries": _Words(
-        "summarises short generated dialogues",
+        "summarises short generated dialogues in English",
         "dialogue",
         "`facts_exact`: every fact of the dialogue is right and nothing else is said.",
     ),
     "arithmetic": _Words(
-        "solves short generated word problems with numbers up to 40",
+        "solves short generated word problems in English, with numbers up to 40",
         "problem",
         "`answer_exact`: the number behind `####` is right. `steps_exact`: so is every step before"
-        " it.\n",
+        " it.",
     ),
 }
 
@@ -245,6 +246,7 @@ def model_card(
     )
     model = "" if role == "student" else f" --student skd_lab/bundled/{name}/teacher"
     visits = recipe.steps * recipe.batch_size / recipe.prompts
+    often = "once" if visits == 1 else f"{visits:.3g} times"
     words = _WORDS[task_of(name)]
     return f"""---
 license: apache-2.0
@@ -256,13 +258,14 @@ tags: [distillation, skd, toy]
 # {name}: the {role}
 
 A toy: Qwen3 with {parameters:,} weights ({recipe.layers} layers of width {recipe.hidden_size}), the
-{role} in skd_lab's examples. It {words.does} in English, nothing else.
+{role} in skd_lab's examples. It {words.does},
+nothing else.
 
 ## Training
 
 From random weights, by `skd-lab pretrain {name}`: supervised fine-tuning on {recipe.prompts:,}
 generated {words.problem}s with one reference each, {recipe.steps:,} updates of {recipe.batch_size}
-(every {words.problem} {visits:g} times), {cpu_seconds:.0f} CPU seconds. No text of people or of
+(every {words.problem} {often}), {cpu_seconds:.0f} CPU seconds. No text of people or of
 other models went in. The whole recipe:
 
 ```json
@@ -277,8 +280,8 @@ Greedy completions of {report.n} test prompts; no test problem is in the trainin
 |---|---|---|
 {scores}
 
-{words.metrics} Measured again by
-`skd-lab evaluate --pair {name}{model} --n {report.n}`.
+{words.metrics}
+Measured again by `skd-lab evaluate --pair {name}{model} --n {report.n}`.
 
 ## Limits
 
