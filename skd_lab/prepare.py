@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -162,10 +162,12 @@ def read_saved_config(path: Path) -> dict[str, object]:
 
 def _require_same_config(config: RunConfig, saved: dict[str, object]) -> None:
     now = json.loads(config.to_json())
+    # a field that is younger than the run had its default then
+    then = {field.name: field.default for field in fields(RunConfig)} | saved
     changed = [
-        f"{flag(name)} was {saved.get(name)} and is now {value}"
+        f"{flag(name)} was {then[name]} and is now {value}"
         for name, value in now.items()
-        if name not in _MAY_CHANGE and saved.get(name) != value
+        if name not in _MAY_CHANGE and then[name] != value
     ]
     if changed:
         raise UsageError(

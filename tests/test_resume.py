@@ -1,5 +1,6 @@
 """A run that was stopped, killed or damaged goes on to what an uninterrupted one gives."""
 
+import json
 import signal
 import threading
 
@@ -209,6 +210,20 @@ def test_a_resume_that_cannot_be_is_refused_by_name(tmp_path, at_update):
         train(config(run_dir, save_every=2, resume=True))
     after = kill_points.contents(run_dir)
     assert {name: text for name, text in before.items() if "optimizer" not in name} == after
+
+
+def test_a_run_of_a_version_with_fewer_fields_goes_on(tmp_path, at_update):
+    run_dir = tmp_path / "run"
+    at_update(1, ctrl_c)
+    with pytest.raises(Stopped):
+        train(config(run_dir, steps=2, warmup_steps=0))
+    saved = json.loads((run_dir / "config.json").read_text())
+    del saved["track"], saved["loss_temperature"]
+    (run_dir / "config.json").write_text(json.dumps(saved))
+    with pytest.raises(UsageError, match="--loss-temperature was 1.0 and is now 2.0"):
+        train(config(run_dir, steps=2, warmup_steps=0, resume=True, loss_temperature=2.0))
+    assert main(["train", "--run-dir", str(run_dir), "--resume", "--quiet"]) == 0
+    assert len(skd.Run(run_dir).steps) == 2
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"steps": 10'])
