@@ -35,6 +35,7 @@ def test_a_growing_text_keeps_nodes_focus_pin_and_card(host):
     assert made.page.evaluate(KEPT) and focused(made.page) == 5
     assert made.page.locator(".card .number").inner_text() == "#5"
     assert made.page.locator(".card .pinned").count() == 1
+    made.give(streaming=False)
     counts = [trace.accepted, trace.replaced, trace.discarded]
     assert (
         made.page.locator(".sum")

@@ -55,8 +55,20 @@ function extend(text) {
     if (index < had) grow(index);
     else state.main.insertBefore(section(traces[index], index), state.main.querySelector(":scope > .keys"));
   }
-  syncControls();
-  say();
+  settle();
+}
+
+/* Counts and controls follow the text; while it is written, ten times a second at most. */
+function settle() {
+  const own = state, work = () => {
+    own.settling = null;
+    if (own !== state) return;
+    state.traces.forEach((_, index) => tell(index));
+    syncControls();
+    say();
+  };
+  if (!props.streaming) { clearTimeout(own.settling); work(); }
+  else own.settling ??= setTimeout(work, 100);
 }
 
 function drawNotes() {
@@ -93,7 +105,7 @@ function section(trace, index) {
   const text = el("div", "strip");
   const own = {
     index, box, text, nodes: [], parts: keptPieces(trace.tokens), shown: 0, limit: PAGE, active: 0,
-    decided: decide(trace, view.k), guesses: new Set(), legend: el("ul", "legend"), sum: el("p", "sum"), whatIf: el("div", "whatif"), table: el("div", "sheet"),
+    labels: [], decided: decide(trace, view.k), guesses: new Set(), legend: el("ul", "legend"), sum: el("p", "sum"), whatIf: el("div", "whatif"), table: el("div", "sheet"),
   };
   state.strips[index] = own;
   box.append(el("h3", "name", traceName(header, index)));
@@ -126,13 +138,13 @@ const RTL = /[\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Syriac}\p{Script=Thaan
 /* Draw tokens up to the page's end. They are filled before they are attached. */
 function more(index) {
   const trace = state.traces[index], own = state.strips[index], until = Math.min(trace.tokens.length, own.limit);
-  const fragment = document.createDocumentFragment();
+  const fragment = document.createDocumentFragment(), blank = el("span");
+  blank.setAttribute("role", "option");
+  blank.setAttribute("aria-selected", "false");
+  blank.tabIndex = -1;
+  blank.dataset.trace = `${index}`;
   for (let place = own.shown; place < until; place += 1) {
-    const node = el("span");
-    node.setAttribute("role", "option");
-    node.setAttribute("aria-selected", "false");
-    node.tabIndex = -1;
-    node.dataset.trace = `${index}`;
+    const node = blank.cloneNode(false);
     node.dataset.place = `${place}`;
     own.nodes.push(node);
     fill(trace, own, place);
@@ -157,7 +169,7 @@ function grow(index) {
   const trace = state.traces[index], own = state.strips[index], had = own.parts.length;
   if (trace.tokens.length === had) return;
   const start = decodeStart(trace.tokens, had), parts = keptPieces(trace.tokens.slice(start));
-  own.decided = decide(trace, view.k);
+  own.decided = decide(trace, view.k, own.decided);
   for (let place = start; place < had; place += 1) {
     const before = JSON.stringify(own.parts[place]);
     own.parts[place] = parts[place - start];
@@ -165,7 +177,6 @@ function grow(index) {
   }
   own.parts.push(...parts.slice(had - start));
   more(index);
-  tell(index);
 }
 
 const SPECIAL = /^<\|[^<>|]*\|>$|^<\/?(s|eos|bos|pad|unk|start_of_turn|end_of_turn)>$/;
@@ -194,13 +205,14 @@ function fill(trace, own, place) {
   const node = own.nodes[place], token = trace.tokens[place], now = standing(trace, place, own);
   node.className = classNameOf(trace, own, place);
   node.replaceChildren();
-  const kept = now.parts.length ? now.parts : [["chip", `id ${token.kept_id}`]], proposed = proposedPieces(token);
+  const kept = now.parts.length ? now.parts : [["chip", `id ${token.kept_id}`]], proposed = now.verdict === "replaced" ? proposedPieces(token) : [];
   if (view.predict && now.verdict !== "plain") {
     paint(node, now.verdict === "replaced" ? proposed : kept, true);
     node.setAttribute("aria-label", `token ${token.i}: proposed ${spoken(now.verdict === "replaced" ? proposed : kept)}`);
     return;
   }
-  node.setAttribute("aria-label", label(now));
+  own.labels[place] = label(now, proposed);
+  node.setAttribute("aria-label", own.labels[place] + (now.uncertain ? UNSURE : ""));
   if (now.verdict === "replaced") {
     node.append(paint(el("del", "del"), proposed.length ? proposed : [["chip", `id ${token.proposed_id}`]]), paint(el("ins", "ins"), kept, true));
   } else {
@@ -221,7 +233,8 @@ function recolour() {
     if (before.k !== view.k) own.decided = decide(trace, view.k);
     const { verdicts, fork } = own.decided, unsure = (one, place) => one !== null && place > one;
     for (let place = 0; place < own.shown; place += 1) {
-      if (verdicts[place] !== before.verdicts[place] || unsure(fork, place) !== unsure(before.fork, place)) { fill(trace, own, place); continue; }
+      if (verdicts[place] !== before.verdicts[place] || own.labels[place] === undefined) { fill(trace, own, place); continue; }
+      if (unsure(fork, place) !== unsure(before.fork, place)) own.nodes[place].setAttribute("aria-label", own.labels[place] + (unsure(fork, place) ? UNSURE : ""));
       const name = classNameOf(trace, own, place);
       if (own.nodes[place].className !== name) own.nodes[place].className = name;
     }

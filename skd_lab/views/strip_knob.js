@@ -143,9 +143,10 @@ function drawBars(own) {
 function countBars(own, open, now) {
   const ranks = open.flatMap((trace) => trace.tokens.map((token) => token.teacher_rank)).filter((rank) => rank > 0);
   let sum = 0;
-  const points = [];
-  [...own.bars.children].forEach((one) => {
-    const low = Number(one.dataset.low), high = Number(one.dataset.high), count = ranks.filter((rank) => rank >= low && rank <= high).length;
+  const points = [], bars = [...own.bars.children], highs = bars.map((one) => Number(one.dataset.high)), counts = highs.map(() => 0);
+  ranks.forEach((rank) => { counts[highs.findIndex((high) => rank <= high)] += 1; });
+  bars.forEach((one, at) => {
+    const low = Number(one.dataset.low), high = highs[at], count = counts[at];
     sum += count;
     one.firstElementChild.style.height = `${count ? Math.max(6, 100 * Math.sqrt(count / ranks.length)).toFixed(1) : 0}%`;
     one.classList.toggle("beyond", now !== null && high > now);

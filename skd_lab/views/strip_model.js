@@ -5,7 +5,7 @@ const SCHEMA = "skd-trace/1";
 
 const finite = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null);
 const list = (value) => (Array.isArray(value) ? value : []);
-const whole = (n) => n.toLocaleString("en-US");
+const whole = (n) => `${n}`.replace(/\B(?=(\d{3})+$)/g, ","); /* toLocaleString is slow */
 
 function percent(p) {
   p = finite(p);
@@ -94,25 +94,26 @@ function teacherChoice(token, header) {
 const isGiven = (trace) => trace.header.rule === "teacher_forced";
 
 /* The recorded text judged again with another K (null: as recorded). A verdict holds as long as the
-   text before it is the recorded one, so nothing after the fork is certain. */
-function decide(trace, k) {
-  const out = { k, verdicts: [], fork: null, flips: 0, endsAt: null, accepted: 0, replaced: 0, plain: 0 };
+   text before it is the recorded one, so nothing after the fork is certain. known: verdicts on the
+   first tokens, to go on from. */
+function decide(trace, k, known = null) {
+  const out = known ?? { k, verdicts: [], fork: null, flips: 0, endsAt: null, accepted: 0, replaced: 0, plain: 0 };
   const last = trace.tokens[trace.tokens.length - 1];
   const changes = k !== null && whyNot(trace) === null;
-  if (!changes) out.k = null;
-  trace.tokens.forEach((token, place) => {
-    const was = recorded(token);
+  out.k = changes ? k : null;
+  for (let place = out.verdicts.length; place < trace.tokens.length; place += 1) {
+    const token = trace.tokens[place], was = recorded(token);
     const now = changes && was !== "plain" ? (token.teacher_rank <= k ? "accepted" : "replaced") : was;
     out.verdicts.push(now);
     out[now] += 1;
-    if (now === was) return;
+    if (now === was) continue;
     out.flips += 1;
-    if (out.fork !== null || isGiven(trace)) return;
+    if (out.fork !== null || isGiven(trace)) continue;
     const id = now === "accepted" ? token.proposed_id : teacherChoice(token, trace.header)?.id;
-    if (id === token.kept_id) return; // the same token by another hand: the text goes on as it was
+    if (id === token.kept_id) continue; // the same token by another hand: the text goes on as it was
     out.fork = place;
     if (trace.header.finished && id === last.kept_id && token !== last) out.endsAt = place;
-  });
+  }
   return out;
 }
 

@@ -35,6 +35,8 @@ function ordinal(n) {
   return `${whole(n)}${tail}`;
 }
 
+const UNSURE = ", uncertain, the text before it would be another";
+
 /* What stands at a place now: the verdict, the proposal if it is refused, and the token kept. */
 function standing(trace, place, own) {
   const token = trace.tokens[place], verdict = own.decided.verdicts[place], was = recorded(token);
@@ -48,10 +50,10 @@ function standing(trace, place, own) {
 const studentChance = ({ token, was }) => (was === "accepted" ? token.p_student : token.proposed_p_student);
 
 /* The name a screen reader says. */
-function label(now) {
+function label(now, proposed) {
   const { token, verdict } = now, rank = token.teacher_rank, words = [`token ${token.i}: ${spoken(now.parts)}`];
   if (verdict === "replaced") {
-    words.push(`in place of the refused ${spoken(proposedPieces(token))}`, `teacher rank ${rank}`, `student ${percent(token.proposed_p_student)}`);
+    words.push(`in place of the refused ${spoken(proposed)}`, `teacher rank ${rank}`, `student ${percent(token.proposed_p_student)}`);
   } else if (verdict === "accepted") {
     words.push("accepted", `teacher rank ${rank}`, `student ${percent(studentChance(now))}`);
   } else {
@@ -59,6 +61,5 @@ function label(now) {
   }
   if (now.parting) words.unshift("here the texts part");
   if (verdict !== now.was) words.push(`with K ${now.k}, ${now.was} as recorded`);
-  if (now.uncertain) words.push("uncertain, the text before it would be another");
   return words.join(", ");
 }

@@ -55,7 +55,7 @@ const TAKE = {
 const given = Object.fromEntries(Object.keys(TAKE).map((name) => [name, "null"]));
 
 function isNew(name) {
-  const text = JSON.stringify(props[name] ?? null);
+  const value = props[name] ?? null, text = typeof value === "string" ? value : JSON.stringify(value);
   if (given[name] === text) return false;
   given[name] = text;
   return true;
@@ -82,7 +82,7 @@ function update() {
     for (const name of Object.keys(TAKE)) if (isNew(name)) { TAKE[name](props[name]); fresh = true; }
     if (isNew("predict") && Boolean(props.predict) !== view.predict) startGuess(Boolean(props.predict));
     if (fresh) { recolour(); applyView(); }
-    if (isNew("streaming")) { drawNotes(); say(true); }
+    if (isNew("streaming")) { drawNotes(); settle(); say(true); }
     if (isNew("actions") && state.at) showAgain();
     if (isNew("selected") && props.selected != null) select(props.selected);
   });

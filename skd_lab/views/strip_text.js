@@ -31,7 +31,8 @@ const byteChip = (byte) => ["chip", `<0x${byte.toString(16).toUpperCase().padSta
 function bytesOf(hex, text) {
   if (typeof hex === "string" && hex.length && hex.length % 2 === 0 && /^[0-9a-f]+$/i.test(hex)) {
     const bytes = new Uint8Array(hex.length / 2);
-    for (let at = 0; at < bytes.length; at += 1) bytes[at] = parseInt(hex.slice(2 * at, 2 * at + 2), 16);
+    const digit = (at) => { const code = hex.charCodeAt(at); return code < 58 ? code - 48 : (code & 7) + 9; };
+    for (let at = 0; at < bytes.length; at += 1) bytes[at] = 16 * digit(2 * at) + digit(2 * at + 1);
     return bytes;
   }
   return new TextEncoder().encode(text);
