@@ -72,7 +72,9 @@ class StopRequest:
         _GOING.pop(threading.get_ident(), None)
         for number, before in self._before.items():
             signal.signal(number, before)
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
+        # a signal may also come when the last look at `number` is past
+        noted = kind is None and self.number is not None
+        if noted or (kind is not None and issubclass(kind, KeyboardInterrupt)):
             raise Stopped(self._state(), self.number or signal.SIGINT) from None
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -171,6 +171,12 @@ def test_another_thread_has_no_handlers_and_trains(tmp_path):
     assert seen == [before]
 
 
+def test_a_signal_after_the_last_update_is_not_swallowed():
+    with pytest.raises(Stopped), StopRequest(4, "go") as stop:
+        stop.patient = True
+        ctrl_c()
+
+
 def test_other_errors_leave_a_stop_request_as_they_are():
     with pytest.raises(ValueError, match="mine"), StopRequest(4, "go"):
         raise ValueError("mine")
