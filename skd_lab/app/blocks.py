@@ -135,7 +135,8 @@ NOTE = """() => setTimeout(() => {
 }, 100)"""
 FOLLOW = """() => {
   const wanted = location.hash.slice(1).split(/[&?]/)[0], found = %s.includes(wanted);
-  window.skdWanted = found ? wanted : "";
+  const open = document.querySelector('[role="tab"][aria-selected="true"]')?.dataset.tabId;
+  window.skdWanted = found && wanted !== open ? wanted : "";
   return found ? { __type__: "update", selected: wanted } : { __type__: "update" };
 }"""
 

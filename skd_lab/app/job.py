@@ -1,5 +1,6 @@
 """A Run button and its Stop button: whatever uses a model starts and ends the same way."""
 
+import json
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from threading import Event
@@ -20,6 +21,12 @@ PAUSE = 0.1
 BUSY = (
     "The server did not do this: too many others wait for the model, it failed, or it is gone. "
     "Press the button to try again. What is on the page goes on working."
+)
+
+# what is said and done when the server may be gone is said and done by the page
+ENDED = """() => [true, false].map((on) => ({ __type__: "update", interactive: on }))"""
+FAILED = (
+    f"""() => [{{ __type__: "update", value: {json.dumps(BUSY)}, tone: "bad" }}, ...({ENDED})()]"""
 )
 
 Work = Callable[..., Iterator[tuple[Any, ...]]]
@@ -68,19 +75,16 @@ def connect(
         except SkdError as error:
             yield (say(str(error), "bad"), *[gr.skip()] * len(outputs))
 
-    def end() -> tuple[Any, ...]:
-        return gr.update(interactive=True), gr.update(interactive=False)
-
     def ask_to_stop(request: gr.Request) -> None:
         frame.sessions.stop(request.session_hash, name)
 
     both, filled = [run, stop], [said, *outputs]
     for start in (run.click, *also):
-        going = start(begin, None, [*both, said], **PLUMBING).then(
-            guarded, list(inputs), filled, **WORK
-        )
-        going.failure(lambda: say(BUSY, "bad"), None, said, **PLUMBING)
-        going.then(end, None, both, **PLUMBING)
+        begun = start(begin, None, [*both, said], **PLUMBING)
+        going = begun.then(guarded, list(inputs), filled, **WORK)
+        for event in (begun, going):
+            event.failure(None, None, [said, *both], js=FAILED, api_visibility="private")
+        going.then(None, None, both, js=ENDED, api_visibility="private")
     stop.click(ask_to_stop, None, None, **PLUMBING)
 
 
