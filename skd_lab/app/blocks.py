@@ -23,6 +23,7 @@ from skd_lab.app.tab_branch import add_branch  # noqa: E402
 from skd_lab.app.tab_compare import add_compare  # noqa: E402
 from skd_lab.app.tab_draft import add_draft  # noqa: E402
 from skd_lab.app.tab_lapse import add_lapse  # noqa: E402
+from skd_lab.app.tab_learn import add_learn  # noqa: E402
 from skd_lab.app.tab_paste import add_paste  # noqa: E402
 from skd_lab.app.tab_runs import add_runs  # noqa: E402
 from skd_lab.app.tab_step import add_step  # noqa: E402
@@ -43,6 +44,7 @@ TABS: list[tuple[str, str, Callable[[Frame, gr.Tab], None]]] = [
     ("train", "Train", add_train),
     ("lapse", "Time-lapse", add_lapse),
     ("runs", "Runs", add_runs),
+    ("learn", "Learn", add_learn),
 ]
 """Address, label, and the function that fills the tab."""
 
