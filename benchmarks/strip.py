@@ -2,8 +2,9 @@
 
     python -m benchmarks.strip [--repeats 7]
 
-Times are of JavaScript alone (performance.now around the call), the least of several repeats (other work only adds);
-"on screen" adds layout and paint (a frame later). Needs playwright and a chromium.
+Times are of JavaScript alone (performance.now around the call), the least of several repeats, as
+other work on the machine only adds; "on screen" adds layout and paint (a frame later). Needs
+playwright and a chromium.
 """
 
 import argparse
@@ -105,7 +106,7 @@ WORKS = {
     "build": "built",
     "colour": "recoloured by KL",
     "k": "judged again at K = 2",
-    "stream": "streamed, 10 tokens at a time",
+    "stream": "streamed by tens",
 }
 
 
