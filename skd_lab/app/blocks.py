@@ -15,6 +15,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr  # noqa: E402
 
 from skd_lab.app.endpoints import add_endpoints  # noqa: E402
+from skd_lab.app.endpoints_more import add_more_endpoints  # noqa: E402
 from skd_lab.app.frame import Frame  # noqa: E402
 from skd_lab.app.library import Library  # noqa: E402
 from skd_lab.app.models import Models  # noqa: E402
@@ -82,6 +83,7 @@ def build_app(
                 tab.select(None, None, None, js=NOTE, api_visibility="private")
         _route(app, tabs)
         add_endpoints(frame)
+        add_more_endpoints(frame)
 
         def leave(request: gr.Request) -> None:
             frame.sessions.leave(request.session_hash)

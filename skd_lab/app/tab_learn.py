@@ -8,8 +8,8 @@ from skd_lab.app.frame import PLUMBING, Frame
 from skd_lab.app.lessons import CARDS, Card, question, strip_of
 from skd_lab.app.parts import ndjson, notice, say, token_strip
 
-AS_USUAL: dict[str, Any] = {"k": None, "colour": "rank"}
-"""Props of a strip that a card may set."""
+AS_USUAL: dict[str, Any] = {"k": 0, "colour": "rank"}
+"""Props of a strip that a card may set. (0: as recorded; gradio leaves None out of an update.)"""
 
 
 def add_learn(frame: Frame, tab: gr.Tab) -> None:
@@ -35,7 +35,7 @@ def add_learn(frame: Frame, tab: gr.Tab) -> None:
                 back = gr.Button("Back", min_width=90, interactive=False)
                 forth = gr.Button("Next card", min_width=90)
             said = notice()
-            strip = token_strip(ndjson(strip_of(first, False)), controls=False)
+    strip = token_strip(ndjson(strip_of(first, False)), controls=False)
     guessed = gr.State({})
     shown = [cards, text, answer, said, strip, back, forth]
 
@@ -61,7 +61,7 @@ def add_learn(frame: Frame, tab: gr.Tab) -> None:
         right = guess == asked.truth
         # what counts is the first guess
         guessed = {int(place or 0): right} | guessed
-        verdict = "Right." if right else f"Not quite: {asked.choices[asked.truth]}."
+        verdict = "Right." if right else "Not quite."
         strip = {**AS_USUAL, **card.after, "controls": True}
         return (
             say(f"{verdict} {asked.why}", "good"),
