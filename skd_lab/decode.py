@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from skd_lab.cache import PositionCache, RecurrentCache, supports_rollback
 from skd_lab.errors import UsageError
+from skd_lab.layers import FlatLayers
 
 
 @contextmanager
@@ -45,7 +46,8 @@ class Decoder:
         keep_hidden: also return the last hidden states.
     """
 
-    _cache: PositionCache
+    _cache: PositionCache | None = None
+    _flat: FlatLayers | None = None
     _last_position: Tensor
 
     def __init__(
@@ -79,14 +81,20 @@ class Decoder:
 
     def select_rows(self, rows: Int[Tensor, " kept"]) -> None:
         """Keep these rows only: the others have finished and leave."""
-        self._cache.select_rows(rows)
+        for held in (self._cache, self._flat):
+            if held is not None:
+                held.select_rows(rows)
         self._last_position = self._last_position[rows]
 
     def _start(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
         """Make the cache and read the prompts, all but their last tokens."""
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
         self._last_position = lengths + max_new_tokens - 1  # nothing needs to be fed beyond
-        self._cache = PositionCache(self.model.config, int(lengths.max()) + max_new_tokens)
+        capacity = int(lengths.max()) + max_new_tokens
+        if FlatLayers.fit(self.model):
+            self._flat = FlatLayers(self.model, len(prompts), capacity)
+        else:
+            self._cache = PositionCache(self.model.config, capacity)
         self._prefill([prompt[:-1] for prompt in prompts])
 
     def _prefill(self, prompts: Sequence[Sequence[int]]) -> None:
@@ -96,13 +104,19 @@ class Decoder:
         # right-padded: the padding lies behind each row's pointer, unseen, and is overwritten
         ids = torch.tensor([[*p, *[0] * (longest - len(p))] for p in prompts], device=self.device)
         positions = torch.arange(longest, device=self.device).expand_as(ids)
-        self._forward(ids, positions, longest, logits_to_keep=1)
+        self._forward(ids, positions, longest, prefill=True)
 
     def _forward(
-        self, ids: Tensor, positions: Tensor, visible: int, logits_to_keep: int = 0
+        self, ids: Tensor, positions: Tensor, visible: int, prefill: bool = False
     ) -> tuple[Tensor, Tensor | None]:
+        if self._flat is not None:
+            hidden = self._flat.forward(ids, positions, visible, from_start=prefill)
+            # nobody looks at the logits of a prompt
+            logits = self._flat.logits(hidden[:, :0] if prefill else hidden)
+            return logits[..., : self.vocab_size], hidden if self.keep_hidden else None
+        assert self._cache is not None
         mask = self._cache.at(positions, visible, self.model.dtype)
-        return self._call(ids, positions, mask, self._cache, logits_to_keep)
+        return self._call(ids, positions, mask, self._cache, logits_to_keep=int(prefill))
 
     def _call(
         self, ids: Tensor, positions: Tensor, mask: object, cache: object, logits_to_keep: int

@@ -1,0 +1,112 @@
+"""The flat layers equal the module's, and step aside where something is unknown about a model."""
+
+import copy
+
+import pytest
+import torch
+from tiny import WINDOW, tiny_model
+
+from skd_lab.decode import Decoder
+from skd_lab.layers import FlatLayers
+
+VOCAB = 32
+PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14, 15, 16, 17]]
+
+
+def decoders(model, monkeypatch, **settings):
+    """The same request by the flat layers and by the model's own module."""
+    settings = {"max_new_tokens": 12, "keep_hidden": True} | settings
+    with torch.no_grad():
+        flat = Decoder(model, PROMPTS, **settings)
+        with monkeypatch.context() as patch:
+            patch.setattr(FlatLayers, "fit", staticmethod(lambda model: False))
+            module = Decoder(model, PROMPTS, **settings)
+    assert flat._flat is not None and module._flat is None
+    return flat, module
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("architecture", ["qwen3", "gemma3"])
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_logits_and_states_are_the_modules(architecture, dtype, heads, monkeypatch):
+    model = tiny_model(
+        architecture,
+        seed=3,
+        vocab_size=VOCAB,
+        dtype=dtype,
+        layers=3,
+        sharpness=1.0,
+        num_attention_heads=4,
+        num_key_value_heads=heads,
+    )
+    flat, module = decoders(model, monkeypatch)
+    generator = torch.Generator().manual_seed(0)
+    position = torch.tensor([len(prompt) - 1 for prompt in PROMPTS])
+    # ragged, rolled back, beyond the window, and past the end of a row
+    for width, back in ((1, 0), (4, 0), (3, 2), (2, 0), (1, 0), (5, 1)):
+        position = position - torch.tensor([0, back, 0]).clamp(max=position)
+        ids = torch.randint(1, VOCAB, (len(PROMPTS), width), generator=generator)
+        with torch.no_grad():
+            ours, theirs = flat.feed(ids, position), module.feed(ids, position)
+        for one, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+        position = position + width
+    assert position.max() > 2 * WINDOW
+    kept = torch.tensor([2, 0])
+    flat.select_rows(kept), module.select_rows(kept)
+    ids = torch.tensor([[3], [4]])
+    with torch.no_grad():
+        ours, theirs = flat.feed(ids, position[kept]), module.feed(ids, position[kept])
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_logits_are_cut_and_capped_as_the_modules(monkeypatch):
+    model = tiny_model(
+        "gemma3", seed=3, vocab_size=VOCAB, dtype=torch.float32, final_logit_softcapping=2.0
+    )
+    flat, module = decoders(model, monkeypatch, vocab_size=20)
+    ids, position = torch.tensor([[3]] * 3), torch.tensor([2, 0, 8])
+    with torch.no_grad():
+        ours, theirs = flat.feed(ids, position)[0], module.feed(ids, position)[0]
+    assert ours.shape == (3, 1, 20) and ours.abs().max() > 1.0
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def fits(model):
+    with torch.no_grad():
+        return FlatLayers.fit(model)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma2", "qwen3_next"])
+def test_unknown_models_are_left_to_their_module(architecture):
+    assert not fits(tiny_model(architecture, seed=1))
+
+
+def test_a_changed_model_is_left_to_its_module():
+    model = tiny_model("qwen3", seed=1, dtype=torch.float32)
+    assert fits(model)
+    assert not FlatLayers.fit(model), "with gradients the module must run"
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not fits(model)
+    hook = model.model.layers[0].mlp.register_forward_hook(lambda *_: None)
+    assert not fits(model)
+    hook.remove()
+    assert fits(model)
+    model.model.layers[0].mlp.forward = model.model.layers[0].mlp.forward
+    assert not fits(model)
+    assert not fits(tiny_model("qwen3", seed=1, dtype=torch.bfloat16))
+    assert not fits(tiny_model("qwen3", seed=1, dtype=torch.float32, attention_bias=True))
+    eager = tiny_model("qwen3", seed=1, dtype=torch.float32, attn_implementation="eager")
+    assert not fits(eager)
+    rope = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
+    assert not fits(tiny_model("qwen3", seed=1, dtype=torch.float32, rope_parameters=rope))
+
+
+def test_an_adapter_in_a_layers_place_is_seen():
+    class Adapter(torch.nn.Linear):
+        pass
+
+    model = copy.deepcopy(tiny_model("qwen3", seed=1, dtype=torch.float32))
+    attention = model.model.layers[0].self_attn
+    attention.q_proj = Adapter(16, 16, bias=False)
+    assert not fits(model)
