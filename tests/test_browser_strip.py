@@ -346,12 +346,31 @@ def test_three_hundred_tokens_are_built_and_recoloured_in_50_ms(chromium, work):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(show, scheme):
+@pytest.mark.parametrize(
+    "state", ["card", "what if", "table", "stacked", "menu", "guess", "kl", "lossless", "phone"]
+)
+def test_axe_finds_nothing_serious(show, scheme, state):
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright", reason="axe is not installed"
     )
-    page = show(render_strip(make_trace(accept_top_k=40), title="A strip"), color_scheme=scheme)
-    page.locator(".tok.replaced").first.click()
+    trace = make_trace(accept_top_k=40)
+    if state == "lossless":
+        trace.header["rule"] = "lossless"
+    layout = state if state in ("table", "stacked") else "inline"
+    view = render_strip(
+        [trace, make_trace(step=9)],
+        title="A strip",
+        k=2 if state == "what if" else None,
+        colour="kl" if state == "kl" else "rank",
+        layout=layout,
+    )
+    page = show(view, color_scheme=scheme, viewport=PHONE if state == "phone" else WIDE)
+    if state == "menu":
+        page.locator(".menu summary").click()
+    elif state == "guess":
+        page.get_by_role("button", name="Guess first").click()
+    elif state != "table":
+        page.locator(".tok.replaced").first.click()
     found = axe.Axe().run(page).response["violations"]
     serious = [one for one in found if one["impact"] in ("serious", "critical")]
     assert [(one["id"], one["nodes"][0]["html"]) for one in serious] == []

@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import colours
 import pytest
@@ -14,7 +15,7 @@ from synthetic import HOSTILE, hostile_trace, make_trace
 
 import skd_lab as skd
 from skd_lab.records import loads_traces
-from skd_lab.views import render_strip
+from skd_lab.views import render_strip, shades
 from skd_lab.views.strip import boot_script, strip_body, strip_markup
 
 
@@ -149,6 +150,30 @@ def test_all_text_has_contrast(theme):
     low = {pair: colours.contrast(found[pair[0]], found[pair[1]]) for pair in pairs}
     low["muted", "page"] = colours.contrast(found["muted"], ground)
     assert min(low.values()) >= 4.5, {pair: value for pair, value in low.items() if value < 4.5}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_hatched_text_has_contrast_on_its_stripes(theme):
+    found, _ = palette(theme)
+    css = Path(skd.views.__file__).with_name("strip.css").read_text(encoding="utf-8")
+    stripes = re.findall(r"--hatch: rgb\((\d+) (\d+) (\d+) / ([\d.]+)\)", css)
+    usual, on_r4 = stripes[0 if theme == "light" else 1], stripes[0 if theme == "light" else 2]
+    for ink, ground, (*over, share) in [
+        *[("ink", name, usual) for name in ("r1", "r2", "r3", "cream")],
+        *[("rust", "cream", usual), ("insert", "cream", usual), ("r4-ink", "r4", on_r4)],
+    ]:
+        channels = [int(found[ground][at : at + 2], 16) for at in (1, 3, 5)]
+        mixed = [
+            round(float(share) * int(top) + (1 - float(share)) * under)
+            for top, under in zip(over, channels, strict=True)
+        ]
+        stripe = "#{:02x}{:02x}{:02x}".format(*mixed)
+        assert colours.contrast(found[ink], stripe) >= 4.5, (ink, ground)
+
+
+def test_pictures_have_the_pages_colours():
+    for theme in ("light", "dark"):
+        assert shades.palette(theme) == palette(theme)[0]
 
 
 def test_the_colour_difference_is_the_published_one():

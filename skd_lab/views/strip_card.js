@@ -100,7 +100,7 @@ function duel(now, header, index) {
     const cell = el("td", "token", name);
     if (hostDoes("branch")) {
       // the token itself is the way to continue from it
-      const who = row.id === token.proposed_id ? "student" : row.id === kept ? "teacher" : "other";
+      const who = row.id === token.proposed_id ? "student" : [kept, token.kept_id].includes(row.id) ? "teacher" : "other";
       const branch = button("branch", name, () => emit("branch", { trace: index, i: token.i, who, token_id: row.id }));
       branch.title = "Branch here with this token";
       cell.append(branch);

@@ -79,6 +79,11 @@ frame.addEventListener("click", (event) => {
   if (again) { state.pinned = false; show(placeOf(node)); emit("unpick", {}); } else pin(node);
 });
 
+// a menu closes when something else is pressed
+frame.addEventListener("pointerdown", (event) => {
+  frame.querySelectorAll("details.menu[open]").forEach((menu) => { if (!menu.contains(event.target)) menu.open = false; });
+});
+
 /* Pin what the host or the address asks for: [trace, i], "trace:i" or i of the first trace. */
 function select(wanted) {
   const pair = Array.isArray(wanted) ? wanted : String(wanted).split(":").map(Number);
