@@ -26,8 +26,8 @@ function roof(high, rate) {
 }
 
 /* { title, rate, color, x: [...], y: [... or null], end: last x of the axis, mark: x or null, now: place
-   whose value stands in the title (else the last), height } */
-function chart({ title, rate, color, x, y, end, mark, now, height = 150 }) {
+   whose value stands in the title (else the last), width and height in pixels } */
+function chart({ title, rate, color, x, y, end, mark, now, width = 420, height = 150 }) {
   const box = piece("figure", "chart"), points = x.map((at, n) => [at, y[n]]).filter(([, value]) => Number.isFinite(value));
   const caption = piece("figcaption", "", title);
   box.append(caption);
@@ -35,11 +35,11 @@ function chart({ title, rate, color, x, y, end, mark, now, height = 150 }) {
     box.append(piece("p", "none", "not measured"));
     return box;
   }
-  const last = points[points.length - 1], first = points[0], W = 420, H = height, L = 44, B = 20, T = 8, R = 14;
+  const last = points[points.length - 1], first = points[0], W = Math.max(240, width), H = height, L = 44, B = 20, T = 8, R = 14;
   const top = roof(Math.max(...points.map(([, value]) => value)), rate), right = Math.max(end ?? 0, last[0], 1);
   const px = (at) => L + (W - L - R) * at / right, py = (value) => T + (H - T - B) * (1 - Math.min(1, value / top));
   const says = `${title}: ${shown(first[1], rate)} at update ${first[0]}, ${shown(last[1], rate)} at update ${last[0]}`;
-  const svg = shape("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": says });
+  const svg = shape("svg", { viewBox: `0 0 ${W} ${H}`, width: W, height: H, role: "img", "aria-label": says });
   for (const part of [0, 0.5, 1]) {
     svg.append(
       shape("line", { x1: L, x2: W - R, y1: py(part * top), y2: py(part * top), class: "grid" }),
@@ -58,13 +58,21 @@ function chart({ title, rate, color, x, y, end, mark, now, height = 150 }) {
   return box;
 }
 
+/* Draw again when the component got another width, as a tab that opens does: words keep their size. */
+function whenResized(element, draw) {
+  let last = element.clientWidth;
+  new ResizeObserver(() => {
+    if (element.clientWidth && Math.abs(element.clientWidth - last) > 2) { last = element.clientWidth; draw(); }
+  }).observe(element);
+}
+
 const CHART_CSS = `
   .chart { margin: 0; min-width: 0; color: var(--body-text-color, inherit); }
   .chart figcaption { font: 400 0.875rem/1.4 var(--font, sans-serif); color: var(--body-text-color-subdued, inherit); }
   .chart figcaption b { font-weight: 650; color: var(--body-text-color, inherit); font-variant-numeric: tabular-nums; }
-  .chart svg { display: block; width: 100%; height: auto; max-height: 15rem; overflow: visible; }
+  .chart svg { display: block; max-width: 100%; height: auto; overflow: visible; }
   .chart .none { margin: 0.4rem 0 0; font: 400 0.875rem/1.4 var(--font, sans-serif); }
   .grid { stroke: currentColor; opacity: 0.16; }
   .mark { stroke: currentColor; stroke-dasharray: 3 3; opacity: 0.7; }
-  .tick { font: 400 11px var(--font, sans-serif); fill: var(--body-text-color-subdued, currentColor); font-variant-numeric: tabular-nums; }
+  .tick { font: 400 12px var(--font, sans-serif); fill: var(--body-text-color-subdued, currentColor); font-variant-numeric: tabular-nums; }
 `;

@@ -29,7 +29,7 @@ style.textContent = `${CHART_CSS}
   .r1 { fill: var(--r1); } .r2 { fill: var(--r2); } .r3 { fill: var(--r3); } .r4 { fill: var(--r4); } .bare { fill: var(--bare); } .replaced { fill: var(--rust); }
   .key { margin: 0.4rem 0 0; font-size: 0.8125rem; color: var(--body-text-color-subdued); }
 `;
-const box = piece("div", "lapse"), drive = piece("div", "drive"), over = piece("div", "over"), stage = piece("div", "");
+const box = piece("div", "lapse"), drive = piece("div", "drive"), over = piece("div", "over"), charts = piece("div", "line"), stage = piece("div", "");
 const push = (words, name, act) => {
   const made = piece("button", "", words);
   made.type = "button";
@@ -85,7 +85,7 @@ function overview() {
     map.append(row);
   });
   const key = piece("p", "key", "A cell is a token: tall and orange where the teacher refused the proposal, darker blue the further down its list the proposal stands.");
-  over.replaceChildren(piece("div", "", map, key), piece("div", "line"));
+  over.replaceChildren(piece("div", "", map, key), charts);
 }
 
 function go(next) {
@@ -98,14 +98,20 @@ function go(next) {
   back.disabled = at === 0;
   forth.disabled = at === films.length - 1;
   over.querySelectorAll(".map button").forEach((row, n) => row.setAttribute("aria-current", `${n === at}`));
-  const x = films.map((one) => one.step), line = (title, rate, color, y) => chart({ title, rate, color, x, y: films.map(y), height: 100, mark: film.step, now: at });
-  over.querySelector(".line").replaceChildren(
-    line("refused proposals", true, "var(--rust)", (one) => (one.judged ? one.refused / one.judged : null)),
-    line("KL(teacher || student), nats a token", false, "var(--own)", (one) => (one.measured ? one.kl / one.measured : null)),
-  );
+  drawCharts();
   strip.value = `${film.lines.join("\n")}\n`;
   watchers.forEach((tell) => tell());
   if (timer && at === films.length - 1) pause();
+}
+
+function drawCharts() {
+  if (!films.length) return;
+  const x = films.map((one) => one.step), width = charts.clientWidth || 420;
+  const line = (title, rate, color, y) => chart({ title, rate, color, x, y: films.map(y), width, height: 100, mark: films[at].step, now: at });
+  charts.replaceChildren(
+    line("refused proposals", true, "var(--rust)", (one) => (one.judged ? one.refused / one.judged : null)),
+    line("KL(teacher || student), nats a token", false, "var(--own)", (one) => (one.measured ? one.kl / one.measured : null)),
+  );
 }
 
 function start() {
@@ -141,3 +147,4 @@ function update() {
 }
 update();
 watch("value", update);
+whenResized(element, drawCharts);

@@ -40,6 +40,8 @@ def listed(library: Library) -> list[dict[str, Any]]:
         row = summaries.get(name) or {"name": name}
         if not row.get("method"):
             row = {**row, **_by_traces(library, name)}
+        if not (row.get("steps") or row.get("planned")):
+            row = {**row, "steps": None}  # traces alone: nothing is known of updates
         rows.append({key: _plain(row.get(key)) for key in _COLUMNS})
     return rows
 

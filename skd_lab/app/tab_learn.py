@@ -16,25 +16,25 @@ def add_learn(frame: Frame, tab: gr.Tab) -> None:
     """Fill the tab."""
     first = CARDS[0]
     asked = question(first)
+    with gr.Row(equal_height=True):
+        cards = gr.Dropdown(
+            [(f"{n}. {card.title}", n - 1) for n, card in enumerate(CARDS, start=1)],
+            value=0,
+            label=f"Card (of {len(CARDS)})",
+            interactive=True,
+            scale=3,
+            min_width=260,
+        )
+        back = gr.Button("Back", min_width=90, interactive=False)
+        forth = gr.Button("Next card", min_width=90)
+    text = gr.Markdown(_text(first))
+    answer = gr.Radio(
+        _choices(asked.choices), value=None, label=asked.words, elem_classes="skd-answers"
+    )
     with gr.Row():
-        with gr.Column(scale=1, min_width=240):
-            cards = gr.Radio(
-                [(f"{n}. {card.title}", n - 1) for n, card in enumerate(CARDS, start=1)],
-                value=0,
-                label="Cards",
-                elem_classes="skd-cards",
-            )
-            score = notice("Guess first, then look. Nothing is stored.")
-        with gr.Column(scale=3, min_width=320):
-            text = gr.Markdown(_text(first))
-            answer = gr.Radio(
-                _choices(asked.choices), value=None, label=asked.words, elem_classes="skd-answers"
-            )
-            with gr.Row():
-                reveal = gr.Button("Show the answer", variant="primary", min_width=150)
-                back = gr.Button("Back", min_width=90, interactive=False)
-                forth = gr.Button("Next card", min_width=90)
-            said = notice()
+        reveal = gr.Button("Show the answer", variant="primary", min_width=150)
+        score = notice("Guess first, then look. Nothing is stored.")
+    said = notice()
     strip = token_strip(ndjson(strip_of(first, False)), controls=False)
     guessed = gr.State({})
     shown = [cards, text, answer, said, strip, back, forth]

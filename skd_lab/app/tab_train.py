@@ -68,7 +68,7 @@ def add_train(frame: Frame, tab: gr.Tab) -> None:
         )
     with gr.Row():
         start, stop = buttons("Train")
-    said = notice()
+    said = notice("Press Train: 120 updates take about a minute on a laptop.")
     board = drawn(f"{script('charts.js')}\n{script('training.js')}")
     player = lapse_player(follow=True)
     seen = gr.State(("", 0))
@@ -97,11 +97,11 @@ def add_train(frame: Frame, tab: gr.Tab) -> None:
     def begin(*values: Any) -> tuple[Any, ...]:
         *asked, seen = values
         try:
-            trainer.start(read(*asked))
+            training = trainer.start(read(*asked))
         except SkdError as error:
             return (say(str(error), "bad"), *[gr.skip()] * (len(shown) - 1), gr.skip())
-        method = asked[1]
-        return (*show(seen), free_name(library.runs_dir, str(method)))
+        method = str(asked[1])
+        return (*show(seen), free_name(library.runs_dir, method, training.name))
 
     def end(seen: tuple[str, int]) -> tuple[Any, ...]:
         trainer.stop()

@@ -66,10 +66,10 @@ def run_name(text: Any) -> str:
     return name
 
 
-def free_name(runs_dir: Path, stem: str) -> str:
-    """The first of stem-1, stem-2 ... that no run has."""
+def free_name(runs_dir: Path, stem: str, taken: str = "") -> str:
+    """The first of stem-1, stem-2 ... that no run has, and that is not the name just taken."""
     n = 1
-    while (runs_dir / f"{stem}-{n}").exists():
+    while (runs_dir / f"{stem}-{n}").exists() or f"{stem}-{n}" == taken:
         n += 1
     return f"{stem}-{n}"
 
