@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from skd_lab.speculative import interleaved_rollout as interleaved_rollout
     from skd_lab.speculative import speculative_rollout as speculative_rollout
     from skd_lab.speculative import stream_rollout as stream_rollout
+    from skd_lab.stopping import Stopped as Stopped
     from skd_lab.tasks import TASKS as TASKS
     from skd_lab.tasks import get_task as get_task
     from skd_lab.train import train as train
@@ -77,6 +78,7 @@ _PUBLIC = {
     "runs": ["Run", "list_runs"],
     "sampling": ["GREEDY", "SamplingPolicy", "draw_uniforms", "sample", "teacher_rank"],
     "speculative": ["interleaved_rollout", "speculative_rollout", "stream_rollout"],
+    "stopping": ["Stopped"],
     "tasks": ["TASKS", "get_task"],
     "train": ["train"],
     "views": [
