@@ -280,3 +280,24 @@ def test_the_loss_lens_shares_the_kl_out(host):
 def test_a_run_without_a_refusal_says_what_would_show_some(host):
     words = host(ranked([1, 2, 3, 1], limit=25)).page.locator(".sum").inner_text()
     assert "within the teacher’s top 25; with K = 1 the teacher would refuse some" in words
+
+
+def test_the_dial_runs_from_supervised_to_on_policy_with_the_teachers_share(host):
+    page = host(ranked(RANKS)).page
+    ends = page.locator(".ends").inner_text()
+    assert ends.startswith("K = 1: nearly supervised") and ends.endswith("K = |V|: on-policy")
+    page.locator(".dial input").focus()
+    for key, share in (("Home", "8 of 12 judged tokens (66.7%)"), ("End", "0 of 12")):
+        page.keyboard.press(key)
+        assert f"the teacher writes {share}" in page.locator(".knob .words").inner_text()
+
+
+def test_blocks_are_counted_against_teacher_passes(host):
+    trace = ranked([1, 2, 9, 1, 1, 1])
+    for token, block in zip(trace.tokens, (0, 0, 0, 1, 1, 1), strict=True):
+        token["block"] = block
+    trace.tokens[2]["discarded"] = [[7, " x"], [8, " y"]]
+    page = host(trace).page
+    assert "2 draft blocks: 2 teacher passes for 6 tokens" in page.locator(".sum").inner_text()
+    page.locator(".tok").nth(1).hover()
+    assert "0: 5 proposed, 2 kept, 1 replaced, 2 discarded" in page.locator(".small").inner_text()

@@ -183,3 +183,12 @@ def test_the_colour_difference_is_the_published_one():
     )
     assert colours.ciede2000((50, 0, 0), (50, -1, 2)) == pytest.approx(2.3669, abs=1e-4)
     assert colours.ciede2000((50, 2.5, 0), (73, 25, -18)) == pytest.approx(27.1492, abs=1e-4)
+
+
+def test_page_notebook_and_app_have_one_renderer():
+    pytest.importorskip("gradio", reason="gradio is not installed")
+    from skd_lab.app import token_strip
+
+    view = render_strip(make_trace([" a"]))
+    assert strip_body() in view._repr_html_() and strip_body() in view.page()
+    assert strip_body() in token_strip().js_on_load
