@@ -375,3 +375,16 @@ def test_the_address_of_a_host_is_left_alone(host, tmp_path):
     page.evaluate("location.hash = '#runs'")
     page.locator(".tok").nth(4).click()
     assert page.evaluate("location.hash") == "#runs"
+
+
+def test_records_that_break_the_drawing_can_still_be_saved(host):
+    made = host(make_trace([" a"]))
+    # something that no record can do by itself: a browser without a part that the strip needs
+    made.page.evaluate(
+        "() => { document.createDocumentFragment = () => { throw new Error('gone'); }; }"
+    )
+    made.give(value=make_trace([" b"]))
+    assert made.page.locator(".note").inner_text() == "The strip could not be drawn: gone"
+    with made.page.expect_download() as waiting:
+        made.page.get_by_role("button", name="Save the records").click()
+    assert waiting.value.suggested_filename == "strip.ndjson"

@@ -1,4 +1,4 @@
-"""docs/visualizer_features.md: every feature that is said to be there names a test that is there."""
+"""docs/visualizer_features.md: what is said to be there names a test that is there."""
 
 import re
 from pathlib import Path

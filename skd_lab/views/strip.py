@@ -90,6 +90,10 @@ class StripView(Fragment):
         markup = strip_markup(self.traces, self.heading, **{**self.props, "permalink": True})
         return Fragment(self.title, markup, script=self.script, style=self.style).page()
 
+    def iframe(self, height: int = 680) -> Fragment:
+        """The page in a frame of its own, for viewers that keep scripts out of outputs."""
+        return super().iframe(height)
+
     def save(self, path: str | Path) -> Path:
         """Write the strip to a file; its suffix says how.
 

@@ -1,6 +1,6 @@
 /* What a browser can write by itself: the page, the records, a table, text, a picture, a link. */
 
-const slug = () => String(props.title || state.traces[0]?.header.run || "strip").toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60) || "strip";
+const slug = () => String(props.title || state?.traces[0]?.header.run || "strip").toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60) || "strip";
 
 function saveMenu() {
   const menu = el("details", "menu"), panel = el("div", "panel");

@@ -67,7 +67,8 @@ function safely(work) {
     work();
   } catch (error) {
     state = null;
-    frame.replaceChildren(el("p", "note", `The strip could not be drawn: ${error?.message ?? error}`), el("slot"));
+    const keep = typeof props.value === "string" ? button("plainer", "Save the records", () => download("ndjson", "application/x-ndjson", props.value)) : null;
+    frame.replaceChildren(el("p", "note", `The strip could not be drawn: ${error?.message ?? error}`), keep ?? "", el("slot"));
   }
 }
 
