@@ -331,3 +331,9 @@ def test_a_resumed_run_has_one_configuration_and_two_sessions(tmp_path, at_updat
     sessions = read_sessions(run_dir)
     assert [one["from_step"] for one in sessions] == [0, 3]
     assert sessions[0]["torch"] == torch.__version__
+
+
+def test_a_ctrl_c_of_no_run_says_that_what_was_written_is_kept(monkeypatch, capsys):
+    monkeypatch.setattr("skd_lab.cli.train.config_from", lambda *_: ctrl_c())
+    assert main(["train"]) == 130
+    assert "Interrupted; what was written is kept." in capsys.readouterr().err

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here, where a closed pipe is no surprise, not at the very end
         return code
     except KeyboardInterrupt as stop:
-        print(f"\n{stop or 'Interrupted; what was written is kept.'}", file=sys.stderr)
+        print(f"\n{str(stop) or 'Interrupted; what was written is kept.'}", file=sys.stderr)
         return getattr(stop, "exit_code", INTERRUPTED)
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
