@@ -301,3 +301,15 @@ def test_blocks_are_counted_against_teacher_passes(host):
     assert "2 draft blocks: 2 teacher passes for 6 tokens" in page.locator(".sum").inner_text()
     page.locator(".tok").nth(1).hover()
     assert "0: 5 proposed, 2 kept, 1 replaced, 2 discarded" in page.locator(".small").inner_text()
+
+
+def test_a_new_run_is_shown_as_it_was_recorded(host):
+    made = host(ranked(RANKS))
+    made.page.locator(".dial input").focus()
+    made.page.keyboard.press("Home")
+    made.give(value=ranked([1, 2, 9, 1], limit=5))
+    assert made.page.locator(".knob .value").inner_text() == "K = 5"
+    assert made.page.locator(".tok.hatched").count() == 0
+    made.give(k=2)
+    made.give(value=ranked([1, 4, 9, 1], limit=5))
+    assert made.page.locator(".knob .value").inner_text() == "K = 2"

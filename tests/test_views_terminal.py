@@ -106,3 +106,12 @@ def test_damaged_bytes_fall_back_to_the_text():
 def test_wdiff_keeps_every_hostile_text_readable():
     marks = wdiff(hostile_trace())
     assert marks.count("[-") >= len(HOSTILE) and "<img src=x onerror=window.PWNED=1>" in marks
+
+
+def test_a_schedule_and_the_lossless_rule_are_said():
+    trace = make_trace([" a", " b"], replaced_every=2)
+    trace.header["accept_top_k"] = [25, 1]
+    assert counts_line(trace).endswith("1 of 2 refused (50.0%) at K = 25\u20261")
+    assert "26 and on" not in printed(trace, force_terminal=True, color_system=None)
+    trace.header["rule"] = "lossless"
+    assert counts_line(trace).endswith("1 of 2 rejected (50.0%)")

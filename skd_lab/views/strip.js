@@ -26,6 +26,9 @@ function draw(text) {
   const { traces } = reader;
   const fresh = { reader, traces, strips: [], at: null, pinned: false, card: el("aside", "card"), notes: el("div", "notes"), main: el("div", "main") };
   state = fresh;
+  // another run: what if and guesses were about the old one
+  setK(finite(props.k) >= 1 ? Math.floor(props.k) : null, true);
+  view.predict = Boolean(props.predict);
   state.card.setAttribute("role", "region");
   state.card.tabIndex = 0;
   state.status = el("p", "spoken");
