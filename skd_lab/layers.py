@@ -40,8 +40,11 @@ class _Norm:
 
     def __call__(self, x: Tensor) -> Tensor:
         wide = x.float()
-        length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-        scale = torch.addcmul(self.eps, length, length, value=1 / x.shape[-1]).rsqrt_()
+        if x.dtype == torch.float32:
+            length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+            scale = torch.addcmul(self.eps, length, length, value=1 / x.shape[-1]).rsqrt_()
+        else:  # their float32 norm must round as the modules' does, or float64 is lost here
+            scale = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
         if self.before_cast:
             return (wide * scale).mul_(self.factor).to(x.dtype)
         return (wide * scale).to(x.dtype).mul_(self.factor)

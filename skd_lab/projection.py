@@ -21,8 +21,9 @@ Divergence = Callable[[Tensor, Tensor], Tensor]
 """(student log-probabilities, teacher log-probabilities) -> nats, as in `losses.py`."""
 
 # Elements of one [chunk, vocabulary] tensor, about eight of which live at a time. On a CPU they
-# should stay in its cache: as fast as dense at 512 ids, 1.9 times as fast at 32,000 (measured).
+# should stay in its cache, but matrix products of few tokens are slow: docs/performance.md.
 _CPU_ELEMENTS, _ACCELERATOR_ELEMENTS = 2**18, 2**25
+_SHORTEST_CHUNK = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +109,7 @@ def chunked_divergence(
     weights: Float[Tensor, " tokens"],
     temperature: float = 1.0,
     chunk_tokens: int | None = None,
+    watch_teacher: Callable[[Float[Tensor, "chunk vocab"], slice], None] | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, " tokens"], Float[Tensor, " tokens"]]:
     """Weighted divergence between the two heads' distributions, a chunk of tokens at a time.
 
@@ -123,6 +125,8 @@ def chunked_divergence(
         weights: factor of each token in the loss (`losses.token_weights`); a constant.
         temperature: the loss temperature; divides both logits. There is no factor T^2.
         chunk_tokens: tokens projected at once; chosen from the vocabulary and device if None.
+        watch_teacher: called with the teacher's log-probabilities (temperature 1) of every chunk,
+            and the tokens they are of: to measure the teacher without projecting again.
 
     Returns:
         loss: sum of weights * nats, with a gradient.
@@ -146,7 +150,10 @@ def chunked_divergence(
 
     def nats_of_chunk(student_log_probs: Tensor, rows: slice) -> Tensor:
         with torch.no_grad():
-            teacher_log_probs = _log_softmax(teacher.logits(teacher_hidden[rows]), temperature)
+            logits = teacher.logits(teacher_hidden[rows])
+            teacher_log_probs = _log_softmax(logits, temperature)
+            if watch_teacher is not None:
+                watch_teacher(teacher_log_probs if temperature == 1 else _log_softmax(logits), rows)
         return divergence(student_log_probs, teacher_log_probs)
 
     return _chunked(
@@ -201,22 +208,15 @@ def _chunked(
         raise UsageError(f"the loss temperature must be above 0, got {temperature}. Use 1.0.")
     if chunk_tokens is None:
         elements = _CPU_ELEMENTS if hidden.device.type == "cpu" else _ACCELERATOR_ELEMENTS
-        chunk_tokens = max(64, elements // projection.size)
+        chunk_tokens = max(_SHORTEST_CHUNK, elements // projection.size)
     if chunk_tokens < 1:
         raise UsageError(f"chunk_tokens must be at least 1, got {chunk_tokens}. Use None.")
     # Gradients of about 1 survive float16, where those of 1 / (tokens of the window) may not.
     unit = weights.detach().abs().max().clamp(min=torch.finfo(weights.dtype).tiny)
-    loss, nats, entropy = _ChunkedLoss.apply(
-        hidden,
-        projection.weight,
-        projection.bias,
-        projection._constant(),
-        nats_of_chunk,
-        weights.detach() / unit,
-        temperature,
-        chunk_tokens,
-        torch.is_grad_enabled(),  # always off inside forward
-    )
+    heads = (projection.weight, projection.bias, projection._constant())
+    scaled, with_gradient = weights.detach() / unit, torch.is_grad_enabled()  # off inside forward
+    settings = (nats_of_chunk, scaled, temperature, chunk_tokens, with_gradient)
+    loss, nats, entropy = _ChunkedLoss.apply(hidden, *heads, *settings)
     return loss * unit.to(loss), nats, entropy
 
 

@@ -49,15 +49,21 @@ class StudentLoss(nn.Module):
         # in a tuple, so that the teacher is no submodule: not prepared, not saved, not trained
         self._teacher = (teacher,)
 
-    def forward(self, batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss (sum of weights * nats), nats per token and the student's entropy per token."""
+    def forward(self, batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Loss (sum of weights * nats); of every token nats, student entropy, teacher NLL."""
         hidden = completion_hidden(self.student, batch)
         head = Projection.of(self.student, self.vocab_size)
+        ids = batch.completion_ids
+        teacher_nll = torch.full_like(hidden[:, 0].detach(), torch.nan)
         if self.objective.divergence is None:
-            return chunked_nll(hidden, head, batch.completion_ids, weights, self.temperature)
+            return *chunked_nll(hidden, head, ids, weights, self.temperature), teacher_nll
+
+        def watch(log_probs: Tensor, rows: slice) -> None:
+            teacher_nll[rows] = -log_probs.gather(-1, ids[rows, None]).squeeze(-1).to(teacher_nll)
+
         (teacher,) = self._teacher
         assert teacher is not None and batch.teacher_hidden is not None
-        return chunked_divergence(
+        found = chunked_divergence(
             self.objective.divergence,
             hidden,
             head,
@@ -65,7 +71,9 @@ class StudentLoss(nn.Module):
             Projection.of(teacher, self.vocab_size),
             weights,
             self.temperature,
+            watch_teacher=watch,
         )
+        return *found, teacher_nll
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +154,7 @@ def accumulate_gradients(
         last = start == starts[-1]
         sync = contextlib.nullcontext() if last else accelerator.no_sync(module)
         with clock.phase("update"), sync:
-            loss, _, entropy = module(batch, weights)
+            loss, _, entropy, teacher_nll = module(batch, weights)
             if not torch.isfinite(loss):
                 raise NonFiniteLossError(
                     f"The loss became {loss.item()} in the rows {_rows(rollouts, start, batch)}. "
@@ -157,7 +165,7 @@ def accumulate_gradients(
             accelerator.backward(loss * accelerator.num_processes)
         sums[0] += loss.item()
         sums[1] += entropy.double().sum().item()
-        sums[2] += _teacher_nll(teacher, batch, vocab_size)
+        sums[2] += teacher_nll.double().sum().item()
     sums = accelerator.reduce(sums.to(device, _widest(device)), reduction="sum").cpu()
     return WindowStats(
         loss=sums[0].item(),
@@ -174,17 +182,6 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
         {"params": [p for p in trained if p.dim() >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
     ]
-
-
-def _teacher_nll(teacher: PreTrainedModel | None, batch: Batch, vocab_size: int) -> float:
-    """Sum of -log p_teacher over the batch's completion tokens, nats."""
-    if teacher is None or batch.teacher_hidden is None:
-        return float("nan")
-    head = Projection.of(teacher, vocab_size)
-    ones = torch.ones(batch.tokens, device=batch.input_ids.device)
-    with torch.no_grad():
-        total, _, _ = chunked_nll(batch.teacher_hidden, head, batch.completion_ids, ones)
-    return total.item()
 
 
 def _rows(rollouts: Sequence[Rollout], start: int, batch: Batch) -> str:
