@@ -93,7 +93,7 @@ def _training(frame: Frame) -> None:
 
 
 def _runs(frame: Frame) -> None:
-    def runs() -> list[dict]:
+    def run_summaries() -> list[dict]:
         """What can be opened: of each its name, method, task, updates done ("steps") and planned,
         last loss, share of replaced tokens first and last, and score ("metric", "value")."""
         return listed(frame.library)
@@ -126,7 +126,7 @@ def _runs(frame: Frame) -> None:
         except SkdError as error:
             raise gr.Error(str(error)) from error
 
-    gr.api(runs, api_name="runs", queue=False)
+    gr.api(run_summaries, api_name="run_summaries", queue=False)
     gr.api(export_run, api_name="export_run", queue=False)
     gr.api(import_traces, api_name="import_traces", queue=False)
 
