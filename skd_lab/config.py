@@ -19,7 +19,8 @@ from skd_lab.schedules import top_k_at
 REDUCTION = Literal["mean_over_tokens", "mean_over_sequences"]
 OVER_LONG = Literal["drop", "cut_left", "error"]
 SCHEDULE = Literal["cosine", "linear", "constant", "constant_with_warmup"]
-PRECISION = Literal["no", "bf16", "fp16"]
+# no fp16: its loss scaling would need the optimizer in accelerate's hands
+PRECISION = Literal["no", "bf16"]
 REPLACEMENT = Literal["teacher_sample", "teacher_argmax", "student_in_top_k"]
 VARIANT = Literal["paper", "released"]
 DTYPE = Literal["float32", "bfloat16", "float16", "float64"]
