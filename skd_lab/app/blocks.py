@@ -123,7 +123,11 @@ def _theme() -> gr.themes.Base:
     small |= {f"{name}_dark": quiet["dark"] for name in names}
     colours = {"primary_hue": "blue", "neutral_hue": "slate"}
     return gr.themes.Default(**colours).set(  # type: ignore[arg-type]
-        **small, block_title_text_color="*neutral_800", input_placeholder_color="*neutral_500"
+        **small,
+        block_title_text_color="*neutral_800",
+        input_placeholder_color="*neutral_500",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
     )
 
 

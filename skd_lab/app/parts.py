@@ -68,6 +68,14 @@ def say(text: str, tone: str = "plain") -> Any:
     return gr.update(value=text, tone=tone)
 
 
+def judged_with(k: int | None) -> Any:
+    """The update that asks a strip what this K would do; it follows the one with the traces.
+
+    (A strip that has no traces yet has no K to change.)
+    """
+    return gr.update(k=k)
+
+
 def ndjson(traces: Iterable[Trace]) -> str:
     """The traces as the value of a strip: without a "<", so gradio takes nothing for a script."""
     return dumps_traces(traces).replace("<", "\\u003c")

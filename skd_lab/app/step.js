@@ -208,7 +208,10 @@ const applyTheme = () => { box.dataset.theme = document.body.classList.contains(
 new MutationObserver(applyTheme).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 applyTheme();
 
+let drawn = null;
 function openSafely() {
+  if (props.value === drawn) return; /* the page looks its text up anew when it is loaded */
+  drawn = props.value;
   try { open(); } catch (error) { show = null; box.replaceChildren(el("p", "note", `This text cannot be replayed: ${error?.message ?? error}`)); }
 }
 openSafely();

@@ -12,7 +12,7 @@ from skd_lab.app.branching import HOW, forks, roads
 from skd_lab.app.chooser import Chooser, trace_name
 from skd_lab.app.form import PairForm
 from skd_lab.app.frame import PLUMBING, Frame
-from skd_lab.app.parts import ndjson, notice, say, token_strip
+from skd_lab.app.parts import judged_with, ndjson, notice, say, token_strip
 from skd_lab.errors import UsageError
 from skd_lab.records import Trace
 from skd_lab.views.text import token_text
@@ -89,12 +89,9 @@ def _stream(frame: Frame, go: Any, flag: Event, name: str, k: Any) -> Iterator[t
     yield say(f"Asking {name}."), gr.skip()
     for found in job.paced(go, flag):
         if found is not None:
-            k = k if isinstance(k, int) else None
-            yield say("Each road is judged by the teacher.", "good"), _roads_value(found, k)
-
-
-def _roads_value(traces: list[Trace], k: int | None) -> Any:
-    return gr.update(value=ndjson(traces), k=k)
+            sentence = say("Each road is judged by the teacher.", "good")
+            yield sentence, gr.update(value=ndjson(found), k=None)
+            yield sentence, judged_with(k if isinstance(k, int) else None)
 
 
 def fork_names(traces: list[Trace]) -> list[tuple[str, int]]:

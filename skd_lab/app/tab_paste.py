@@ -17,7 +17,7 @@ from skd_lab.app.forced import judge_text
 from skd_lab.app.form import PairForm, examples
 from skd_lab.app.frame import Frame
 from skd_lab.app.models import PairChoice
-from skd_lab.app.parts import ndjson, notice, say, token_strip
+from skd_lab.app.parts import judged_with, ndjson, notice, say, token_strip
 from skd_lab.errors import UsageError
 from skd_lab.records import Trace
 
@@ -74,8 +74,9 @@ def _stream(
 
     for trace in job.paced(judge, flag):
         if trace is not None:
-            value = gr.update(value=ndjson([trace]), k=min(k, trace.header["vocab_size"]))
-            yield say(verdict(trace, k), "good"), value
+            sentence = say(verdict(trace, k), "good")
+            yield sentence, gr.update(value=ndjson([trace]), k=None)
+            yield sentence, judged_with(min(k, trace.header["vocab_size"]))
 
 
 def verdict(trace: Trace, k: int) -> str:
