@@ -152,7 +152,7 @@ def export(opened: Opened, kind: Any) -> tuple[str, str]:
 
 
 def _whole(value: Any) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool))
+    return value is None or (type(value) is int and abs(value) < 2**53)  # exact in a browser too
 
 
 def _known_k(value: Any) -> bool:
