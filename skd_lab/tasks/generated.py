@@ -52,6 +52,10 @@ class Generated(Task, Generic[P]):
     def put_into_words(self, rng: np.random.Generator, problem: P, id: str) -> Example:
         """The problem as a prompt with a reference, in one of its wordings."""
 
+    @abstractmethod
+    def size(self, split: str) -> int:
+        """How many different problems a split has: `load` gives no more."""
+
     def load(
         self,
         split: str,
@@ -69,6 +73,8 @@ class Generated(Task, Generic[P]):
                 f"task {self.name} makes its own examples and reads no file, got data_path "
                 f"{str(data_path)!r}. Leave it out, or use task jsonl for a file of your own."
             )
+        if n is not None and n > self.default_n and n > self.size(split):
+            raise self._too_many(split, self.size(split), n)
         # Philox: counter-based, so the stream is the same on every machine.
         entropy = np.random.SeedSequence([seed, self.splits.index(split)])
         rng = np.random.Generator(np.random.Philox(entropy))
@@ -79,12 +85,15 @@ class Generated(Task, Generic[P]):
             if problem.split != split or problem.key in examples:
                 missed += 1
                 if missed == self._patience:
-                    raise UsageError(
-                        f"split {split} of task {self.name} has about {len(examples)} different "
-                        f"problems, got a request for {n}. Ask for fewer."
-                    )
+                    raise self._too_many(split, len(examples), n or self.default_n)
                 continue
             missed = 0
             name = f"{self.name}-{split}-{seed}-{len(examples)}"
             examples[problem.key] = self.put_into_words(rng, problem, name)
         return list(examples.values())
+
+    def _too_many(self, split: str, count: int, n: int) -> UsageError:
+        return UsageError(
+            f"split {split} of task {self.name} has about {count} different problems, got a "
+            f"request for {n}. Ask for fewer."
+        )

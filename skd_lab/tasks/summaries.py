@@ -11,7 +11,10 @@ student that only ever sees references sees one wording a prompt, the teacher kn
 `summary_facts` decides whether a summary states every fact, and nothing else.
 """
 
+import itertools
+from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -85,6 +88,19 @@ def draw_problem(rng: np.random.Generator) -> Problem:
     return Problem(kind, facts)
 
 
+@cache
+def split_sizes() -> dict[str, int]:
+    """How many problems each split has, by going through all of them."""
+    sizes: Counter[str] = Counter()
+    for kind, about in KINDS.items():
+        for values in itertools.product(*(POOLS[pool] for pool in about.slots.values())):
+            # slots of one pool never share a value, and no two pools do
+            if len(set(values)) == len(values):
+                facts = dict(zip(about.slots, values, strict=True))
+                sizes[Problem(kind, facts).split] += 1
+    return dict(sizes)
+
+
 def draw_dialogue(rng: np.random.Generator, problem: Problem) -> str:
     """A dialogue of 2-4 turns that ends in the problem's facts."""
     words = dict(problem.facts)
@@ -108,6 +124,9 @@ class Summaries(Generated[Problem]):
     description = "Summarise a short generated dialogue in one or two sentences."
     headline = "facts_exact"
     max_new_tokens = 48
+
+    def size(self, split: str) -> int:
+        return split_sizes()[split]
 
     def draw(self, rng: np.random.Generator) -> Problem:
         return draw_problem(rng)
