@@ -25,6 +25,7 @@ from transformers import (
 )
 
 _KNOWN = {Qwen3ForCausalLM: Qwen3Config, Gemma3ForCausalLM: Gemma3TextConfig}
+_CAPTURING = "transformers.utils.output_capturing"
 # rotary embeddings that are a table: the others change with the length of the text
 _TABLES = {"default", "linear", "llama3", "yarn"}
 
@@ -280,5 +281,7 @@ def _added(x: Tensor, update: Tensor, weight: Tensor, norm: _Norm | None) -> Ten
 def _untouched(module: nn.Module) -> bool:
     """No hook, no replaced forward, no adapter in the place of a plain layer."""
     plain = type(module).__module__.startswith(("torch.nn.modules.", "transformers."))
-    hooks = module._forward_hooks or module._forward_pre_hooks
-    return plain and not hooks and "forward" not in vars(module)
+    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+    # the framework's own, once it was asked for hidden states: it only looks
+    foreign = [hook for hook in hooks if getattr(hook, "__module__", None) != _CAPTURING]
+    return plain and not foreign and "forward" not in vars(module)
