@@ -76,7 +76,7 @@ def build_app(
             library=library, models=Models(), own_models=own_models, mine=gr.State([]), app=app
         )
         gr.Markdown(INTRO)
-        with gr.Tabs() as tabs:
+        with gr.Tabs(overflow_behavior="wrap") as tabs:
             for address, label, add in TABS:
                 with gr.Tab(label, id=address) as tab:
                     add(frame, tab)

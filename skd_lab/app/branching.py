@@ -15,6 +15,9 @@ SAME_NUMBERS, GREEDY = "the same random numbers", "always the likeliest token"
 HOW = (SAME_NUMBERS, GREEDY)
 """How both models go on."""
 
+STUDENT_ROAD = "What the student would have said"
+CHOSEN_ROAD = "What the student makes of the token you chose"
+
 LENGTH = 20
 """Tokens of a road, with the one at the fork."""
 
@@ -84,7 +87,7 @@ def roads(
         forced(pair, before, ids, label=label, uniforms=numbers[:, :, : len(ids)])
         for label, ids in (
             ("What was kept", kept),
-            ("What the student would have said", students),
+            (STUDENT_ROAD if first is None else CHOSEN_ROAD, students),
             ("What the teacher alone would have said", teachers),
         )
     ]

@@ -1,5 +1,6 @@
 """What every tab gets: the library, the models, who asked to stop, and the page's own runs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ from skd_lab.app.library import Library
 from skd_lab.app.models import Models
 from skd_lab.app.session import Sessions
 from skd_lab.app.training import Trainer
+from skd_lab.records import Trace
 
 PLUMBING: dict[str, Any] = {
     "api_visibility": "private",
@@ -36,6 +38,10 @@ class Frame:
     mine: gr.State
     """list[Trace] of this page's own runs, oldest first: what one person wrote, no other sees."""
     app: gr.Blocks
+    watched: Callable[..., Trace] | None = None
+    """Set by Watch: (run, prompt, which recordings, mine, index) to the trace at that index."""
+    watching: list[Any] = field(default_factory=list)
+    """Watch's strip, then the components that `watched` takes the values of, but the index."""
     trainer: Trainer = field(init=False)
     """The one run that trains, over all pages."""
 

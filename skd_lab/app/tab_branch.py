@@ -7,7 +7,6 @@ from typing import Any
 import gradio as gr
 
 from skd_lab.app import job
-from skd_lab.app.asks import whole
 from skd_lab.app.branching import HOW, forks, roads
 from skd_lab.app.chooser import Chooser, trace_name
 from skd_lab.app.form import PairForm
@@ -15,6 +14,7 @@ from skd_lab.app.frame import PLUMBING, Frame
 from skd_lab.app.parts import judged_with, ndjson, notice, say, token_strip
 from skd_lab.errors import UsageError
 from skd_lab.records import Trace
+from skd_lab.views.page import visible
 from skd_lab.views.text import token_text
 
 ABOUT = """The teacher refused a token and the text took another road. Choose such a token: both
@@ -58,10 +58,29 @@ def add_branch(frame: Frame, tab: gr.Tab) -> None:
         return note, ndjson(chosen), choice, ""
 
     def picked(traces: list[Trace], at: int | None, event: gr.EventData) -> Any:
-        # a payload of the page is looked up, not believed
-        place = getattr(event, "i", None)
-        known = [value for _, value in fork_names(traces[at : at + 1] if at is not None else [])]
-        return gr.update(value=place) if place in known else gr.skip()
+        found = fork_choice(traces[at], event) if at is not None and traces else None
+        return gr.skip() if found is None else gr.update(**found)
+
+    def come(
+        name: str, prompt: str, which: str, mine: list[Trace], event: gr.EventData
+    ) -> tuple[Any, ...]:
+        """A token of Watch's strip becomes the fork here."""
+        assert frame.watched is not None
+        trace = frame.watched(name, prompt, which, mine, getattr(event, "trace", None))
+        traces = chooser.find(name, prompt, mine)[0]
+        found = fork_choice(trace, event) or {}
+        names = [trace_name(one) for one in traces]
+        at = traces.index(trace)
+        return (
+            gr.update(choices=chooser.choices(mine), value=name),
+            gr.update(choices=[prompt], value=prompt),
+            gr.update(choices=names, value=names[at]),
+            traces,
+            say(hint(fork_names([trace]))),
+            ndjson([trace]),
+            gr.update(**found) if found else gr.skip(),
+            "",
+        )
 
     filled = [said, whole_text, fork, strip]
     chooser.connect(show, [which, shown, *filled])
@@ -69,15 +88,22 @@ def add_branch(frame: Frame, tab: gr.Tab) -> None:
     for event in (whole_text.pick, whole_text.branch):
         event(picked, [shown, which], fork, **PLUMBING)
 
+    if frame.watched is not None:
+        strip_there, *there = frame.watching
+        coming = [chooser.names, chooser.prompts, which, shown, *filled]
+        arrived = strip_there.branch(come, there, coming, **PLUMBING)
+        arrived.success(None, None, None, js="() => { location.hash = 'branch'; }")
+
     def work(flag: Event, traces: list[Trace], at: int | None, *values: Any) -> Any:
         place, draw, *models = values
         if at is None or not 0 <= at < len(traces) or place is None:
             raise UsageError("There is no refused token to start from. Choose another recording.")
-        choice, place = pair.read(*models), whole("The refused token", place)
+        choice = pair.read(*models)
+        i, first = read_fork(traces[at], place)
 
         def go(stop: Event) -> Generator[tuple[list[Trace], bool], None, None]:
             with frame.models.use(choice) as loaded:
-                yield roads(loaded, traces[at], place, draw), True
+                yield roads(loaded, traces[at], i, draw, first=first), True
 
         return _stream(frame, go, flag, choice.name, traces[at].header.get("accept_top_k"))
 
@@ -94,8 +120,8 @@ def _stream(frame: Frame, go: Any, flag: Event, name: str, k: Any) -> Iterator[t
             yield sentence, judged_with(k if isinstance(k, int) else None)
 
 
-def fork_names(traces: list[Trace]) -> list[tuple[str, int]]:
-    """Choices of the refused tokens of the first trace: (what a person reads, place)."""
+def fork_names(traces: list[Trace]) -> list[tuple[str, str]]:
+    """Choices of the refused tokens of the first trace: (what a person reads, value)."""
     if not traces:
         return []
     tokens = traces[0].tokens
@@ -103,13 +129,54 @@ def fork_names(traces: list[Trace]) -> list[tuple[str, int]]:
         (
             f"{i}: the student said {_quoted(tokens[i], 'proposed')}, "
             f"the teacher wrote {_quoted(tokens[i], 'kept')}",
-            i,
+            str(i),
         )
         for i in forks(traces[0])
     ]
 
 
-def hint(places: list[tuple[str, int]]) -> str:
+def fork_choice(trace: Trace, event: Any) -> dict[str, Any] | None:
+    """The dropdown's choices and value for a token that was chosen in a strip.
+
+    A payload of a page is looked up, not believed: None if it names nothing of this trace.
+    """
+    place, token_id = getattr(event, "i", None), getattr(event, "token_id", None)
+    found = fork_names([trace])
+    if type(place) is not int or not 0 <= place < len(trace.tokens):
+        return None
+    token = trace.tokens[place]
+    other = getattr(event, "who", None) == "other" and token_id != token.get("proposed_id")
+    if other and token_id in known_ids(token):
+        name = f"{place}: you choose {_plain(known_ids(token)[token_id])}"
+        found.append((f"{name}, the text has {_quoted(token, 'kept')}", f"{place}:{token_id}"))
+        return {"choices": found, "value": found[-1][1]}
+    if str(place) in [value for _, value in found]:
+        return {"choices": found, "value": str(place)}
+    return None
+
+
+def known_ids(token: dict[str, Any]) -> dict[int, str]:
+    """Ids that a record knows at its place, with their texts."""
+    tops = [*token.get("student_top", ()), *token.get("teacher_top", ())]
+    return {entry[0]: str(entry[1]) for entry in tops}
+
+
+def read_fork(trace: Trace, value: Any) -> tuple[int, int | None]:
+    """Place and first id (None: the student's proposal) of the dropdown's value.
+
+    Raises:
+        UsageError: if the trace has no such place or does not know the id.
+    """
+    place, _, token_id = str(value).partition(":")
+    good = place.isdecimal() and int(place) < len(trace.tokens)
+    if good and not token_id:
+        return int(place), None
+    if good and token_id.isdecimal() and int(token_id) in known_ids(trace.tokens[int(place)]):
+        return int(place), int(token_id)
+    raise UsageError("That token is not in this text. Choose another in the list.")
+
+
+def hint(places: list[tuple[str, str]]) -> str:
     """What can be done here."""
     if places:
         return "Choose a refused token in the list, or in the text below, and press the button."
@@ -120,5 +187,8 @@ def hint(places: list[tuple[str, int]]) -> str:
 
 
 def _quoted(token: dict[str, Any], which: str) -> str:
-    text = token_text(token, which)
-    return "\u201c" + text.replace("\n", "\u23ce").strip(" ") + "\u201d"
+    return _plain(token_text(token, which))
+
+
+def _plain(text: str) -> str:
+    return "\u201c" + visible(text).replace("\n", "\u23ce").strip(" ") + "\u201d"

@@ -11,11 +11,12 @@ from skd_lab.app import job
 from skd_lab.app.asks import Ask
 from skd_lab.app.chooser import Chooser
 from skd_lab.app.form import AskForm
-from skd_lab.app.frame import Frame
+from skd_lab.app.frame import PLUMBING, Frame
 from skd_lab.app.models import PairChoice
 from skd_lab.app.parts import ndjson, say, token_strip
 from skd_lab.app.session import keep
 from skd_lab.app.writing import Progress, write
+from skd_lab.errors import UsageError
 from skd_lab.records import Trace
 
 WHEN = ("first and last", "every one")
@@ -30,20 +31,53 @@ def add_watch(frame: Frame, tab: gr.Tab) -> None:
     form.said.value = chooser.sentence
     with chooser.row:
         when = gr.Radio(list(WHEN), value=WHEN[0], label="Recordings during training")
-    strip = token_strip(ndjson(select(chooser.traces, WHEN[0])))
+    first = select(chooser.traces, WHEN[0])
+    strip = token_strip(ndjson(first), permalink=True, actions=["branch"])
+    asked = gr.State({})  # of this page's own texts: row to the form's values
 
     def show(traces: list[Trace], sentence: str, which: str) -> tuple[Any, ...]:
-        value = gr.update(value=ndjson(select(traces, which)), k=None, streaming=False)
+        value = gr.update(value=ndjson(select(traces, which)), actions=actions(traces))
         return value, say(sentence, "plain" if traces else "bad")
 
-    def work(flag: Event, mine: list[Trace], *values: Any) -> Iterator[tuple[Any, ...]]:
+    def work(flag: Event, mine: list[Trace], asks: dict, *values: Any) -> Iterator[tuple[Any, ...]]:
         ask, choice = form.read(*values)
-        return _stream(frame, ask, choice, flag, mine, chooser)
+        for said, value, kept, *names in _stream(frame, ask, choice, flag, mine, chooser):
+            if isinstance(kept, list):
+                asks = {**asks, kept[-1].header["row"]: values}
+            yield said, value, kept, *names, asks
+
+    def watched(name: str, prompt: str, which: str, mine: list[Trace], at: Any) -> Trace:
+        traces = select(chooser.find(name, prompt, mine)[0], which)
+        if type(at) is not int or not 0 <= at < len(traces):
+            raise UsageError("That text is not there any more. Choose it again.")
+        return traces[at]
+
+    def recall(
+        name: str, prompt: str, which: str, mine: list[Trace], asks: dict, event: gr.EventData
+    ) -> tuple[Any, ...]:
+        """The form as it was for this text, with the K of the strip."""
+        row = watched(name, prompt, which, mine, getattr(event, "trace", None)).header.get("row")
+        if row not in asks:
+            raise UsageError("That text is not there any more. Choose it again.")
+        values = list(asks[row])
+        values[form.inputs.index(form.k)] = getattr(event, "k", None)
+        return tuple(values)
 
     chooser.connect(show, [strip, form.said], when)
-    outputs = [strip, frame.mine, chooser.names, chooser.prompts]
-    inputs = [frame.mine, *form.inputs]
-    job.connect(frame, "watch", form.buttons, form.said, work, inputs, outputs)
+    frame.watched = watched
+    frame.watching = [strip, chooser.names, chooser.prompts, when, frame.mine]
+    rerun = strip.rerun(recall, [*frame.watching[1:], asked], form.inputs, **PLUMBING)
+    outputs = [strip, frame.mine, chooser.names, chooser.prompts, asked]
+    inputs = [frame.mine, asked, *form.inputs]
+    job.connect(
+        frame, "watch", form.buttons, form.said, work, inputs, outputs, also=[rerun.success]
+    )
+
+
+def actions(traces: list[Trace]) -> list[str]:
+    """What a strip may offer: only the page's own texts can be written again as they were."""
+    own = bool(traces) and not traces[0].header.get("run")
+    return ["rerun", "branch"] if own else ["branch"]
 
 
 def _stream(
@@ -66,9 +100,11 @@ def _stream(
                 yield (say(f"Loading {choice.name}: {spent:.0f} seconds so far."), *leave)
             continue
         sentence = progress.sentence(ask.max_new_tokens)
-        value = gr.update(value=ndjson([progress.trace]), streaming=not progress.done, k=None)
-        if progress.done:
+        done = progress.done
+        value = gr.update(value=ndjson([progress.trace]), streaming=not done, k=None)
+        if done:
             kept = keep(mine, [progress.trace])
+            value = gr.update(value=ndjson(kept[-1:]), streaming=False, actions=actions(kept))
             yield say(sentence, "good"), value, kept, *chooser.newest(kept)
         else:
             yield (say(sentence), value, *leave[1:])
