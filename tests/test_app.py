@@ -3,6 +3,7 @@
 import gc
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fake_runs import STEPS, write_demo
@@ -12,12 +13,14 @@ import skd_lab
 from skd_lab.app.asks import MAX_NEW_TOKENS, MAX_PROMPT_CHARACTERS, Ask, policy, whole
 from skd_lab.app.blocks import TABS, build_app
 from skd_lab.app.chooser import HOW_TO_RECORD
+from skd_lab.app.form import examples, task_of
 from skd_lab.app.library import Library
 from skd_lab.app.models import Models, PairChoice, in_one_thread
 from skd_lab.app.session import KEPT_RUNS, Sessions, keep
 from skd_lab.errors import SkdError, UsageError
 from skd_lab.files import write_json_atomic
-from skd_lab.records import write_traces
+from skd_lab.records import loads_traces, write_traces
+from skd_lab.tasks import get_task
 
 
 @pytest.fixture(scope="module")
@@ -69,21 +72,33 @@ def test_students_of_runs_and_their_checkpoints_can_be_chosen(tmp_path):
     assert step.student == str(folder / "checkpoints/step-000020/student")
 
 
+def test_example_prompts_are_of_the_task_that_the_pair_is_made_for(tmp_path):
+    library = Library(tmp_path)
+    frame = SimpleNamespace(library=library)
+    for name in skd_lab.bundled_pairs():
+        task = get_task(task_of(frame, name))
+        prompt, reference = examples(task.name)[0]
+        [example] = task.load("test", 1)
+        assert example.messages[-1]["content"] == prompt
+        assert max(task.score(example, reference).values()) == 1
+    assert task_of(frame, "my own pair") == "summaries"
+
+
 def test_importing_the_app_writes_no_file():
     assert list(Path(skd_lab.__file__).parent.rglob("*.pyi")) == []
 
 
 def test_the_page_holds_its_first_text_before_any_event(runs, tmp_path, monkeypatch):
-    def first_strip(app):
-        config = app.get_config_file()
-        values = [one["props"].get("value") for one in config["components"]]
-        return [value for value in values if isinstance(value, str) and "skd-trace/1" in value]
+    def watched(app):
+        parts = [one["props"] for one in app.get_config_file()["components"]]
+        [strip] = [props for props in parts if props.get("permalink")]
+        return strip["value"]
 
-    assert first_strip(build_app(runs))
+    [before, after] = loads_traces(watched(build_app(runs)))
+    assert (before.header["step"], after.header["step"]) == (0, STEPS)
     monkeypatch.setattr(Library, "_recordings", lambda self: {})
     empty = build_app(tmp_path)
-    assert not first_strip(empty)
-    assert HOW_TO_RECORD in str(empty.get_config_file())
+    assert watched(empty) == "" and HOW_TO_RECORD in str(empty.get_config_file())
 
 
 def test_every_tab_has_its_own_address_and_label():

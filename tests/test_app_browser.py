@@ -77,6 +77,31 @@ def test_a_text_is_written_and_its_counters_add_up(visit):
     assert options and not any("your own" in text for text in options)
 
 
+def test_the_strip_asks_for_another_k_and_for_another_road(visit):
+    page = visit()
+    page.get_by_label("Seed").first.wait_for(state="attached")
+    button(page, "Run").click()
+    said(page, "Done: ")
+    page.locator("input[type=range]:visible").first.focus()
+    page.keyboard.press("Home")
+    page.get_by_text(re.compile(r"^Re-run from token \d+ with K = 1$")).first.click()
+    page.wait_for_function(
+        """() => [...document.querySelectorAll('div')].some((node) =>
+          /top K.=.1 /.test(node.shadowRoot?.querySelector('.facts')?.textContent ?? ''))"""
+    )
+    assert page.get_by_label("K", exact=True).first.input_value() == "1"
+    page.locator(".tok.replaced:visible").first.click()
+    kept = page.locator(".card button.branch:visible").first
+    text = kept.inner_text().split("\n")[0]
+    kept.click()
+    page.locator('[data-tab-id="branch"][aria-selected="true"]').wait_for()
+    assert page.url.endswith("#branch")
+    fork = page.locator('input[aria-label="Refused token"]').input_value()
+    assert text.strip() in fork
+    button(page, "Show the three roads").click()
+    said(page, "Each road is judged by the teacher.")
+
+
 @pytest.fixture
 def slowly(monkeypatch):
     """Blocks come one at a time, when they are let."""

@@ -227,6 +227,29 @@ def test_compared_texts_are_the_librarys_and_part_where_they_say(pair, mode, mon
     assert alone
 
 
+def test_roles_are_swapped_whole(pair):
+    wanted = ways(MODES[4], ASK, CHOICE, None, "")
+    traces, _, _ = list(compare(Models(), ASK, wanted, Event()))[-1]
+    first, second = traces
+    assert (second.header["student"], second.header["teacher"]) == (
+        first.header["teacher"],
+        first.header["student"],
+    )
+    swapped = interleaved_rollout(
+        pair.teacher,
+        pair.student,
+        [prompt_ids(pair)],
+        accept_top_k=ASK.accept_top_k,
+        max_new_tokens=ASK.max_new_tokens,
+        eos_token_ids=pair.eos_token_ids,
+        student_policy=ASK.student_policy,
+        teacher_policy=ASK.teacher_policy,
+        uniforms=draw_uniforms(ASK.seed, 1, ASK.max_new_tokens),
+        vocab_size=pair.vocab_size,
+    )[0]
+    assert ids(second) == swapped.completion_ids.tolist() != ids(first)
+
+
 def test_a_comparison_that_lacks_a_part_says_which():
     with pytest.raises(UsageError, match="reference answer, and that box is empty"):
         ways(MODES[1], ASK, CHOICE, None, " ")

@@ -20,7 +20,8 @@ BY_K = "three values of K"
 BY_METHOD = "three ways to get training texts"
 BY_WRITER = "together, and each model alone"
 BY_STUDENT = "two students"
-MODES = (BY_K, BY_METHOD, BY_WRITER, BY_STUDENT)
+BY_ROLE = "roles swapped"
+MODES = (BY_K, BY_METHOD, BY_WRITER, BY_STUDENT, BY_ROLE)
 """What may be compared."""
 
 UNLIMITED = 10**9
@@ -79,6 +80,12 @@ def ways(
                 "Students come from the package and from training runs."
             )
         return [Way(one.name, one, k) for one in (choice, other)]
+    if mode == BY_ROLE:
+        swapped = replace(choice, name=f"{choice.name}, roles swapped", swapped=True)
+        return [
+            replace(together, label="The student proposes, the teacher judges"),
+            Way("The teacher proposes, the student judges", swapped, k),
+        ]
     raise UsageError(f"Choose what to compare: {', '.join(MODES)}. Got {mode!r}.")
 
 

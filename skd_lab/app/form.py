@@ -1,5 +1,6 @@
 """The controls of one text to be written: prompt, models, K, and how tokens are drawn."""
 
+from functools import cache
 from typing import Any
 
 import gradio as gr
@@ -10,15 +11,32 @@ from skd_lab.app.job import buttons
 from skd_lab.app.models import PairChoice
 from skd_lab.app.parts import notice
 from skd_lab.errors import UsageError
+from skd_lab.presets import PRESETS
 from skd_lab.tasks import get_task
 
 OWN = "my own pair"
 
 
-def examples(n: int = 12) -> list[tuple[str, str]]:
-    """Prompts that the bundled pair was made for and never trained on, with a reference each."""
-    found = get_task("summaries").load("test", n)
-    return [(one.messages[-1]["content"], one.reference or "") for one in found if one.messages]
+@cache
+def examples(task: str = "summaries", n: int = 12) -> list[tuple[str, str]]:
+    """Prompts that nobody was trained on, with a reference each.
+
+    Args:
+        task: a generated one, as the bundled pairs are made for.
+        n: how many.
+    """
+    found = get_task(task).load("test", n)
+    return [
+        (str(one.messages[-1]["content"] if one.messages else one.prompt), one.reference or "")
+        for one in found
+    ]
+
+
+def task_of(frame: Frame, name: Any) -> str:
+    """The task that a pair is made for; that of the first bundled pair for one's own."""
+    choice = frame.library.pairs(checkpoints=True).get(name)
+    preset = PRESETS.get((choice.pair if choice else None) or "", {})
+    return preset.get("task", "summaries")
 
 
 class PairForm:
@@ -89,11 +107,10 @@ class AskForm:
         checkpoints: bool = False,
         said: str = "",
     ) -> None:
-        self._examples = examples()
         with gr.Row():
             with gr.Column(scale=3, min_width=300):
                 self.prompt = gr.Textbox(
-                    self._examples[0][0],
+                    examples()[0][0],
                     label="Prompt",
                     lines=4,
                     max_lines=12,
@@ -113,13 +130,24 @@ class AskForm:
         place = gr.State(0)
         filled = [place, self.prompt, *([reference] if reference else [])]
         if reference is not None:
-            reference.value = self._examples[0][1]
-        another.click(
-            lambda at: self._example((at + 1) % len(self._examples), len(filled)),
-            place,
-            filled,
-            **PLUMBING,
-        )
+            reference.value = examples()[0][1]
+
+        def another_one(at: int, name: Any) -> tuple[Any, ...]:
+            found = examples(task_of(frame, name))
+            return (at + 1, *found[(at + 1) % len(found)])[: len(filled)]
+
+        def fitting(at: int, name: Any, prompt: str) -> tuple[Any, ...]:
+            """Another pair: an example prompt gives way to one of the pair's own task."""
+            found = examples(task_of(frame, name))
+            made_for = {preset.get("task", "summaries") for preset in PRESETS.values()}
+            known = [text for task in made_for for text, _ in examples(task)]
+            if prompt in known and prompt not in [text for text, _ in found]:
+                return (at, *found[at % len(found)])[: len(filled)]
+            return tuple(gr.skip() for _ in filled)
+
+        name = self.models.pair
+        another.click(another_one, [place, name], filled, **PLUMBING)
+        name.input(fitting, [place, name, self.prompt], filled, **PLUMBING)
         self.inputs = [
             self.prompt,
             *self.models.inputs,
@@ -130,9 +158,6 @@ class AskForm:
             *self.student,
             *self.teacher,
         ]
-
-    def _example(self, at: int, parts: int) -> tuple[Any, ...]:
-        return (at, *self._examples[at])[:parts]
 
     def _drawing(self) -> None:
         with gr.Accordion("How tokens are drawn", open=False):

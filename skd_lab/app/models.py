@@ -9,7 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from skd_lab.errors import SkdError
@@ -30,11 +30,17 @@ class PairChoice:
     pair: str | None = None
     student: str | None = None
     teacher: str | None = None
+    swapped: bool = False
+    """Whether the two then change their roles."""
 
     def load(self) -> "Pair":
         from skd_lab.models import load_pair
 
-        return load_pair(self.pair, student=self.student, teacher=self.teacher)
+        pair = load_pair(self.pair, student=self.student, teacher=self.teacher)
+        if not self.swapped:
+            return pair
+        names = {"student": pair.names["teacher"], "teacher": pair.names["student"]}
+        return replace(pair, student=pair.teacher, teacher=pair.student, names=names)
 
 
 class Models:

@@ -27,7 +27,7 @@ words before it, and says whether it is among its K most likely ones. Your text 
 
 def add_paste(frame: Frame, tab: gr.Tab) -> None:
     """Fill the tab."""
-    prompt_text, answer = examples(1)[0]
+    prompt_text, answer = examples()[0]
     gr.Markdown(ABOUT)
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
