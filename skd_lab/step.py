@@ -114,7 +114,6 @@ def accumulate_gradients(
     *,
     teacher: PreTrainedModel | None,
     pad_id: int,
-    vocab_size: int,
     reduction: str,
     microbatch_size: int,
     clock: PhaseClock,
@@ -129,7 +128,6 @@ def accumulate_gradients(
         rollouts: this process' share of the window.
         teacher: scores what the rollouts did not; None if the objective asks no teacher.
         pad_id: fills the end of shorter rows.
-        vocab_size: ids that both models share.
         reduction: "mean_over_tokens" or "mean_over_sequences".
         microbatch_size: rows in one forward and backward.
         clock: books wall seconds under "score" and "update".

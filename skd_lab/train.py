@@ -176,7 +176,6 @@ class _Loop:
                 rollouts,
                 teacher=self.scorer,
                 pad_id=self.pair.pad_token_id,
-                vocab_size=self.pair.vocab_size,
                 reduction=config.reduction,
                 microbatch_size=config.microbatch_size or len(rollouts),
                 clock=self.clock,

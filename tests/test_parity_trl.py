@@ -208,7 +208,6 @@ def train_here(pair: Pair, windows, objective: str, beta: float, microbatch_size
             rollouts,
             teacher=pair.teacher,
             pad_id=pair.pad_token_id,
-            vocab_size=pair.vocab_size,
             reduction="mean_over_tokens",
             microbatch_size=microbatch_size,
             clock=PhaseClock(),

@@ -45,7 +45,6 @@ def gradients(student, teacher, rollouts, *, objective="forward_kl", microbatch_
         rollouts,
         teacher=teacher if chosen.divergence else None,
         pad_id=0,
-        vocab_size=VOCAB,
         reduction=changes.pop("reduction", "mean_over_tokens"),
         microbatch_size=microbatch_size,
         clock=PhaseClock(),
