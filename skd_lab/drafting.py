@@ -3,6 +3,7 @@
 What stands is a rule's business (acceptance.py); who is where in its completion is the ledger's.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,6 +21,11 @@ from skd_lab.ledger import Ledger
 from skd_lab.records import Rollout
 from skd_lab.sampling import sample, token_log_probs
 
+ADAPTIVE = "adaptive"
+"""As gamma: draft as many tokens as stand together half of the time, by the acceptance so far."""
+
+_LONGEST = 16
+
 
 class DraftAndVerify:
     """Rollouts of some prompts under a rule: draft, verify, keep, until every row has stopped.
@@ -29,7 +35,7 @@ class DraftAndVerify:
         teacher: judges.
         prompt_ids: one id list a prompt, from 1 token each.
         rule: decides.
-        gamma: draft block size, tokens.
+        gamma: draft block size, tokens; or ADAPTIVE.
         max_new_tokens: completion length limit, tokens.
         eos_token_ids: any of these ends a row, also in mid-block.
         uniforms: draw_uniforms(...).
@@ -49,7 +55,7 @@ class DraftAndVerify:
         prompt_ids: Sequence[Sequence[int]],
         rule: Rule,
         *,
-        gamma: int,
+        gamma: int | str,
         max_new_tokens: int,
         eos_token_ids: Sequence[int],
         uniforms: Float[Tensor, "2 rows tokens"],
@@ -59,12 +65,17 @@ class DraftAndVerify:
         first_row: int = 0,
     ) -> None:
         check_request([student, teacher], prompt_ids, max_new_tokens, uniforms)
-        if gamma < 1:
-            raise UsageError(f"gamma must be at least 1 (token by token), got {gamma}.")
+        self._acceptance = _Acceptance() if gamma == ADAPTIVE else None
+        first = self._acceptance.gamma if self._acceptance else gamma
+        if not isinstance(first, int) or first < 1:
+            raise UsageError(
+                f"gamma must be at least 1 (token by token) or '{ADAPTIVE}', got {gamma!r}."
+            )
         _check_vocabularies(student, teacher, vocab_size)
         rollback = supports_rollback(student.config) and supports_rollback(teacher.config)
         # without rollback no token may enter a state before it is kept
-        self.gamma, self.bonus = (gamma, rule.bonus) if rollback else (1, False)
+        self.gamma, self.bonus = (first, rule.bonus) if rollback else (1, False)
+        self._acceptance = self._acceptance if rollback else None
         self.models, self.rule = (student, teacher), rule
         self.uniforms = uniforms.to(student.device)
         self.clock = clock or PhaseClock()
@@ -148,6 +159,8 @@ class DraftAndVerify:
         drafted = torch.minimum(drafted, ledger.remaining())
         refused_at = _first(~accepted, width)
         count = torch.minimum(refused_at + 1, drafted)
+        if self._acceptance is not None:
+            self.gamma = self._acceptance.after(count, refused_at < drafted)
         kept, by_teacher = self._replace(block, refused_at, refused_at < drafted)
         self._remember_discarded(proposals, count, drafted)
         columns = {
@@ -230,6 +243,29 @@ class DraftAndVerify:
         """Both numbers of each active row's places."""
         rows = self.ledger.active.view(-1, *[1] * (places.dim() - 1))
         return self.uniforms[:, rows, places]
+
+
+class _Acceptance:
+    """The running share of proposals that stood, and the draft length that follows from it.
+
+    A function of the text alone, so that a trace's blocks do not depend on the machine.
+    """
+
+    def __init__(self) -> None:
+        # what 5 would follow from, with the weight of about 8 blocks
+        self.verified, self.accepted = 40.0, 40 * 0.5 ** (1 / 5)
+
+    @property
+    def gamma(self) -> int:
+        rate = min(self.accepted / self.verified, 0.999)
+        return max(1, min(_LONGEST, round(math.log(0.5) / math.log(rate))))
+
+    def after(self, kept: Int[Tensor, " rows"], refused: Bool[Tensor, " rows"]) -> int:
+        """The next block's gamma."""
+        verified, thrown = int(kept.sum()), int(refused.sum())
+        self.verified += verified
+        self.accepted += verified - thrown
+        return self.gamma
 
 
 def _first(mask: Bool[Tensor, "rows width"], otherwise: int) -> Int[Tensor, " rows"]:

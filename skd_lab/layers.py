@@ -78,13 +78,12 @@ class FlatLayers:
     """A known model's decoder over `rows` rows of at most `capacity` positions.
 
     Args:
-        model: one that `fit` agrees to.
+        model: one that `fit` agrees to; any other would be computed wrongly.
         rows: of the batch.
         capacity: positions a row may ever hold.
     """
 
     def __init__(self, model: PreTrainedModel, rows: int, capacity: int) -> None:
-        assert self.fit(model), "leave this model to its own module"
         self.model, self.rows, self.capacity = model, rows, capacity
         self.config = config = model.config.get_text_config()
         self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads

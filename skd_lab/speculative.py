@@ -27,7 +27,7 @@ def interleaved_rollout(
     prompt_ids: Sequence[Sequence[int]],
     *,
     accept_top_k: int | Sequence[int],
-    gamma: int = 5,
+    gamma: int | str = 5,
     max_new_tokens: int,
     eos_token_ids: Sequence[int],
     student_policy: SamplingPolicy,
@@ -54,8 +54,9 @@ def interleaved_rollout(
         accept_top_k: K, a proposal stands if its teacher rank is at most K. K >= vocabulary is
             student_rollout id for id; K = 1 with a greedy teacher is the teacher's greedy text.
             A list gives every position its own K; behind its end the last one goes on.
-        gamma: draft block size, tokens. Changes cost, not text. Models whose state cannot be
-            rolled back (linear attention) are run with 1.
+        gamma: draft block size, tokens, or "adaptive": by the acceptance so far (drafting.py).
+            Changes cost, not text. Models whose state cannot be rolled back (linear attention)
+            are run with 1.
         max_new_tokens: completion length limit, tokens.
         eos_token_ids: any of these ends a row, also in mid-block.
         student_policy: how proposals are drawn.
@@ -103,7 +104,7 @@ def speculative_rollout(
     teacher: PreTrainedModel,
     prompt_ids: Sequence[Sequence[int]],
     *,
-    gamma: int = 5,
+    gamma: int | str = 5,
     max_new_tokens: int,
     eos_token_ids: Sequence[int],
     student_policy: SamplingPolicy,
@@ -155,7 +156,7 @@ def stream_rollout(
     teacher_policy: SamplingPolicy,
     replacement: str = "teacher_sample",
     variant: str = "paper",
-    gamma: int = 5,
+    gamma: int | str = 5,
     **settings: Any,
 ) -> Iterator[Rollout]:
     """interleaved_rollout of one prompt, block by block.
