@@ -3,7 +3,8 @@
 const root = element.shadowRoot ?? element.attachShadow({ mode: "open" });
 const style = document.createElement("style");
 style.textContent = `
-  :host { container: runs / inline-size; }
+  :host { container: runs / inline-size; --open: #1e40af; }
+  :host([data-dark]) { --open: #bfdbfe; }
   .runs { color: var(--body-text-color); font: 400 0.9375rem/1.45 var(--font, sans-serif); }
   label { display: flex; flex-wrap: wrap; align-items: center; gap: 0.5rem 0.75rem; margin-bottom: 0.6rem; }
   input { font: inherit; color: inherit; background: var(--input-background-fill); border: 1px solid var(--border-color-primary); border-radius: 8px;
@@ -17,7 +18,7 @@ style.textContent = `
   thead th { position: sticky; top: 0; z-index: 1; background: var(--background-fill-secondary); font-weight: 600; padding: 0; }
   thead button { all: unset; box-sizing: border-box; display: block; width: 100%; padding: 0.5rem 0.8rem; cursor: pointer; text-align: inherit; }
   tbody th { font-weight: 500; white-space: normal; overflow-wrap: anywhere; min-width: 8rem; max-width: 22rem; }
-  tbody button { font: inherit; color: var(--link-text-color, #1d56a0); background: none; border: 0; padding: 0.2rem 0; cursor: pointer; text-align: start; text-decoration: underline; text-underline-offset: 3px; overflow-wrap: anywhere; }
+  tbody button { font: inherit; color: var(--open); background: none; border: 0; padding: 0.2rem 0; cursor: pointer; text-align: start; text-decoration: underline; text-underline-offset: 3px; overflow-wrap: anywhere; }
   tbody tr:hover { background: var(--background-fill-secondary); }
   tr[aria-current="true"] { background: var(--color-accent-soft, var(--background-fill-secondary)); }
   tr[aria-current="true"] button { font-weight: 700; }
@@ -115,6 +116,7 @@ function list() {
 }
 
 function update() {
+  element.toggleAttribute("data-dark", document.body.classList.contains("dark"));
   try { rows = JSON.parse(props.value || "[]"); } catch { rows = []; }
   list();
 }

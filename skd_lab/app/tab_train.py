@@ -67,8 +67,8 @@ def add_train(frame: Frame, tab: gr.Tab) -> None:
             min_width=160,
         )
     with gr.Row():
-        start, stop = buttons("Train")
-    said = notice("Press Train: 120 updates take about a minute on a laptop.")
+        start, stop = buttons("Start training")
+    said = notice("Press Start training: 120 updates take about a minute on a laptop.")
     board = drawn(f"{script('charts.js')}\n{script('training.js')}")
     player = lapse_player(follow=True)
     seen = gr.State(("", 0))
