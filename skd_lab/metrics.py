@@ -1,5 +1,6 @@
 """Scores from texts and counts, each in [0, 1], and bootstrap intervals for their means."""
 
+import importlib.util
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -75,18 +76,60 @@ def bleu(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
         texts: the completions.
         references: the valid references of each text, one or more.
     """
-    _check_corpus(texts, references)
-    from sacrebleu.metrics import BLEU
-
-    return float(BLEU().corpus_score(list(texts), _transposed(references)).score) / 100
+    return float(corpus_translation_scores(texts, references)["bleu"]["value"])
 
 
 def chrf(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Corpus chrF2 in [0, 1] (character n-grams, Popovic 2015) by sacrebleu."""
-    _check_corpus(texts, references)
-    from sacrebleu.metrics import CHRF
+    return float(corpus_translation_scores(texts, references)["chrf"]["value"])
 
-    return float(CHRF().corpus_score(list(texts), _transposed(references)).score) / 100
+
+def corpus_translation_scores(
+    texts: Sequence[str], references: Sequence[Sequence[str]]
+) -> dict[str, dict[str, float | str]]:
+    """Corpus `bleu` and `chrf` in [0, 1], each with sacrebleu's signature.
+
+    A corpus BLEU is no mean of sentences, so it has no interval here; the sentence scores of
+    `translation_scores` have one.
+    """
+    _check_corpus(texts, references)
+    found: dict[str, dict[str, float | str]] = {}
+    for name, metric in _sacrebleu(sentence=False).items():
+        score = metric.corpus_score(list(texts), _transposed(references))
+        found[name] = {"value": float(score.score) / 100, "signature": str(metric.get_signature())}
+    return found
+
+
+def translation_scores(text: str, references: Sequence[str]) -> dict[str, float]:
+    """`bleu` and `chrf` of one text in [0, 1], against its valid references.
+
+    Sentence BLEU counts only the n-gram lengths that the text has (sacrebleu's effective order).
+    """
+    return {
+        name: float(metric.sentence_score(text, list(references)).score) / 100
+        for name, metric in _sacrebleu(sentence=True).items()
+    }
+
+
+def _sacrebleu(sentence: bool) -> dict[str, Any]:
+    from sacrebleu.metrics import BLEU, CHRF
+
+    return {"bleu": BLEU(effective_order=sentence), "chrf": CHRF()}
+
+
+def require_packages(names: Iterable[str], what: str) -> None:
+    """Raise UsageError if a package that a metric needs is not installed.
+
+    Args:
+        names: as they are imported.
+        what: needs them, for the message.
+    """
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise UsageError(
+                f"{what} is scored by the package {name}, which is not installed. It comes with "
+                f"skd-lab: pip install {name.replace('_', '-')}, or install skd-lab again."
+            )
 
 
 def _transposed(references: Sequence[Sequence[str]]) -> list[Any]:

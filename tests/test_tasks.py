@@ -41,7 +41,7 @@ def test_example_is_prompt_or_messages():
 
 
 def test_unknown_task_is_refused_with_the_names():
-    with pytest.raises(UsageError, match=r"'sums'.*arithmetic, dialogsum, gsm8k, jsonl, summaries"):
+    with pytest.raises(UsageError, match=r"'sums'.*arithmetic, dialogsum, .*jsonl, .*summaries"):
         get_task("sums")
 
 

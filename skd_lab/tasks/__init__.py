@@ -5,17 +5,22 @@ from skd_lab.tasks.base import Example, Task
 from skd_lab.tasks.dialogsum import DialogSum
 from skd_lab.tasks.gsm8k import Gsm8k
 from skd_lab.tasks.jsonl import Jsonl
+from skd_lab.tasks.multi30k import Flores, Multi30k
 from skd_lab.tasks.summaries import Summaries
 from skd_lab.tasks.table import TASKS, get_task
+from skd_lab.tasks.translation import Translation
 
 __all__ = [
     "TASKS",
     "Arithmetic",
     "DialogSum",
     "Example",
+    "Flores",
     "Gsm8k",
     "Jsonl",
+    "Multi30k",
     "Summaries",
     "Task",
+    "Translation",
     "get_task",
 ]

@@ -45,6 +45,7 @@ class Task(ABC):
         splits: names `load` takes.
         max_new_tokens: a completion limit that fits the task's references.
         has_references: whether every example carries a reference.
+        packages: what `score` imports, by import name.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Task(ABC):
     splits: Sequence[str] = ("train", "validation", "test")
     max_new_tokens: int = 64
     has_references: bool = True
+    packages: Sequence[str] = ()
 
     @abstractmethod
     def load(
@@ -79,6 +81,15 @@ class Task(ABC):
     @abstractmethod
     def score(self, example: Example, completion_text: str) -> dict[str, float]:
         """Scores in [0, 1] of a completion's text, the headline metric first."""
+
+    def corpus_scores(
+        self, examples: Sequence[Example], texts: Sequence[str]
+    ) -> dict[str, dict[str, float | str]]:
+        """Scores that are no mean over examples: value in [0, 1] and signature, by name.
+
+        None for most tasks.
+        """
+        return {}
 
     def check_request(self, split: str, n: int | None) -> None:
         """Raise UsageError for a split or a number of examples that cannot be."""

@@ -6,10 +6,22 @@ from skd_lab.tasks.base import Task
 from skd_lab.tasks.dialogsum import DialogSum
 from skd_lab.tasks.gsm8k import Gsm8k
 from skd_lab.tasks.jsonl import Jsonl
+from skd_lab.tasks.multi30k import Flores, Multi30k
 from skd_lab.tasks.summaries import Summaries
+from skd_lab.tasks.translation import Translation
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (Summaries(), Arithmetic(), Gsm8k(), DialogSum(), Jsonl())
+    task.name: task
+    for task in (
+        Summaries(),
+        Arithmetic(),
+        Translation(),
+        Gsm8k(),
+        DialogSum(),
+        Multi30k(),
+        Flores(),
+        Jsonl(),
+    )
 }
 
 
