@@ -9,6 +9,7 @@ import pytest
 
 from skd_lab.app import build_app, launch, lessons
 from skd_lab.app.lessons import CARDS, question, recordings, strip_of, unjudged
+from skd_lab.app.questions import choose
 
 TITLES = [card.title for card in CARDS]
 
@@ -150,7 +151,7 @@ def test_verdicts_stay_hidden_until_the_answer_is_shown():
 
 
 def test_choices_are_in_order_and_without_doubles():
-    assert lessons.choose(3, 3, 9, 0, 9) == (("0", "3", "9"), 1)
+    assert choose(3, 3, 9, 0, 9) == (("0", "3", "9"), 1)
     for place in (0, 2, 4):
         numbers = [int(choice) for choice in question(CARDS[place]).choices]
         assert numbers == sorted(set(numbers))
