@@ -91,7 +91,7 @@ def test_importing_the_app_writes_no_file():
 def test_the_page_holds_its_first_text_before_any_event(runs, tmp_path, monkeypatch):
     def watched(app):
         parts = [one["props"] for one in app.get_config_file()["components"]]
-        [strip] = [props for props in parts if props.get("permalink")]
+        [strip] = [props for props in parts if props.get("props", {}).get("permalink")]
         return strip["value"]
 
     [before, after] = loads_traces(watched(build_app(runs)))

@@ -79,7 +79,6 @@ def test_a_text_is_written_and_its_counters_add_up(visit):
 
 def test_the_strip_asks_for_another_k_and_for_another_road(visit):
     page = visit()
-    page.get_by_label("Seed").first.wait_for(state="attached")
     button(page, "Run").click()
     said(page, "Done: ")
     page.locator("input[type=range]:visible").first.focus()

@@ -23,8 +23,11 @@ def _watch(event, arguments):
 sys.addaudithook(_watch)
 
 from skd_lab.app import blocks, build_app, launch  # noqa: E402
+from skd_lab.app.form import pair_choice  # noqa: E402
+from skd_lab.app.frame import Frame  # noqa: E402
 from skd_lab.app.library import Library  # noqa: E402
 from skd_lab.app.models import Models, PairChoice  # noqa: E402
+from skd_lab.errors import UsageError  # noqa: E402
 from skd_lab.records import loads_traces  # noqa: E402
 
 gradio_client = pytest.importorskip("gradio_client")
@@ -214,9 +217,18 @@ def test_models_are_used_by_one_at_a_time(client, monkeypatch):
     assert len(most) == 3 and max(most) == 1
 
 
-def test_visitors_name_no_models_where_that_is_off(runs):
-    app = build_app(runs, own_models=False)
-    assert "my own pair" not in str(app.get_config_file())
+def test_visitors_from_elsewhere_name_no_models(runs, monkeypatch):
+    import skd_lab.app
+    from skd_lab.cli import main
+
+    served = []
+    monkeypatch.setattr(skd_lab.app, "launch", lambda app, **_: served.append(app))
+    for host, allowed in (("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False)):
+        assert main(["app", "--runs-dir", str(runs), "--host", host]) == 0
+        assert ("my own pair" in str(served[-1].get_config_file())) is allowed
+    frame = Frame(library=Library(runs), models=Models(), own_models=False, mine=None, app=None)
+    with pytest.raises(UsageError, match="loads no models of visitors"):
+        pair_choice(frame, "my own pair", "a", "b")
 
 
 def test_the_server_asked_nobody(url):

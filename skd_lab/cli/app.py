@@ -1,6 +1,7 @@
-"""skd-lab app: the recorded runs in a browser."""
+"""skd-lab app: recorded runs, and the models at work, in a browser."""
 
 import argparse
+import ipaddress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from skd_lab.errors import SkdError
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "app",
-        help="Open the recorded runs in a browser.",
-        description="Serve a page on this machine alone: token strips before and after training, "
-        "scores and curves of recorded runs. It loads no model. Stop it with Ctrl-C.",
+        help="Open recorded runs, and the models at work, in a browser.",
+        description="Serve a page on this machine alone: recorded texts and runs, texts written by "
+        "the models while you watch, step by step or side by side, and more. It opens on a "
+        "recording; a model is loaded only when a tab asks for it. Stop it with Ctrl-C.",
     )
     parser.add_argument(
         "--runs-dir",
@@ -30,7 +32,11 @@ def add_parser(subparsers: Any) -> None:
         help="Open this run first (default demo, else a recording that came with the package).",
     )
     parser.add_argument(
-        "--host", default="127.0.0.1", metavar="ADDRESS", help="Listen here (default 127.0.0.1)."
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="Listen here (default 127.0.0.1). If others can reach it, visitors cannot name models "
+        "of their own.",
     )
     parser.add_argument(
         "--port", type=whole_number, metavar="N", help="Port (a free one from 7860 on)."
@@ -40,7 +46,8 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     from skd_lab.app import build_app, launch
 
-    app = build_app(args.runs_dir, args.run_folder)
+    # a visitor from elsewhere must not make this machine read its folders or fetch from the Hub
+    app = build_app(args.runs_dir, args.run_folder, own_models=_is_here(args.host))
     try:
         launch(app, host=args.host, port=args.port)
     except OSError as error:
@@ -49,3 +56,11 @@ def run(args: argparse.Namespace) -> int:
             "Choose another --port."
         ) from error
     return 0
+
+
+def _is_here(host: str) -> bool:
+    """Whether an address is this machine's own."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
