@@ -313,3 +313,10 @@ def test_a_new_run_is_shown_as_it_was_recorded(host):
     made.give(k=2)
     made.give(value=ranked([1, 4, 9, 1], limit=5))
     assert made.page.locator(".knob .value").inner_text() == "K = 2"
+
+
+def test_an_adaptive_draft_length_is_said_and_asked_for_again(show):
+    page = show(render_strip(ranked(RANKS, gamma="adaptive"), k=5))
+    assert "drafts of adaptive length" in page.locator(".facts").first.inner_text()
+    page.locator(".again").click()
+    assert "--gamma adaptive" in page.locator(".command").inner_text()

@@ -93,8 +93,8 @@ class Fragment:
         """
         source = html.escape(self.page(), quote=True)
         markup = (
-            f'<iframe sandbox="allow-scripts allow-downloads" title="{escape(self.title)}" srcdoc="{source}" '
-            f'style="width:100%;height:{int(height)}px;border:0"></iframe>'
+            f'<iframe sandbox="allow-scripts allow-downloads" title="{escape(self.title)}" '
+            f'srcdoc="{source}" style="width:100%;height:{int(height)}px;border:0"></iframe>'
         )
         return Fragment(self.title, markup, text=self.text)
 

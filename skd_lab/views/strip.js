@@ -76,9 +76,9 @@ function settle() {
 
 function drawNotes() {
   const { traces, reader } = state;
-  const words = traces.length || reader.notes.length ? reader.notes
+  const quiet = !traces.length && !reader.notes.length, words = !quiet ? reader.notes
     : [props.streaming ? "Waiting for the first token." : "Nothing recorded yet: there is no trace to show."];
-  state.notes.replaceChildren(...words.map((note) => el("p", "note", clean(note))));
+  state.notes.replaceChildren(...words.map((note) => el("p", quiet ? "note quiet" : "note", clean(note))));
 }
 
 /* A screen reader hears of a growing text every two seconds, not at every token. */
@@ -115,7 +115,7 @@ function section(trace, index) {
   const facts = [
     header.student && `student ${clean(header.student)}`, header.teacher && `teacher ${clean(header.teacher)}`,
     header.rule === "lossless" ? "lossless speculative sampling" : limit && `accepts the teacher’s top K\u00a0=\u00a0${limit}`,
-    finite(header.gamma) && `drafts of γ\u00a0=\u00a0${header.gamma}`, header.finished === false && "cut at the length limit",
+    (finite(header.gamma) && `drafts of γ\u00a0=\u00a0${header.gamma}`) || (header.gamma === "adaptive" && "drafts of adaptive length"), header.finished === false && "cut at the length limit",
   ];
   box.append(el("p", "facts", facts.filter(Boolean).join(" · ")));
   if (header.note) box.append(el("p", "facts", clean(header.note)));

@@ -120,7 +120,7 @@ function whatIf(trace, own, index) {
 /* Where nobody can run a model: the command that does it. */
 function explain(trace, own, k) {
   const header = trace.header, flags = [`--accept-top-k ${k}`];
-  if (finite(header.gamma)) flags.push(`--gamma ${header.gamma}`);
+  if (finite(header.gamma) || header.gamma === "adaptive") flags.push(`--gamma ${header.gamma}`);
   if (finite(header.seed) !== null) flags.push(`--seed ${header.seed}`);
   own.whatIf.querySelector(".command")?.remove();
   own.whatIf.append(el("p", "command", "This page holds records and no model. In the app (", el("code", "", "skd-lab app"), ") this button runs it; in a terminal: ",
