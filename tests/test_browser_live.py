@@ -210,7 +210,7 @@ def test_layouts_are_views_of_the_same_nodes(host):
     kept, refused = token.locator(".ins").bounding_box(), token.locator(".del").bounding_box()
     assert refused["y"] + refused["height"] <= kept["y"] + 1
     assert token.bounding_box()["height"] > inline
-    made.page.get_by_role("radio", name="Plain text").check(force=True)
+    made.page.get_by_role("radio", name="Plain").check(force=True)
     assert made.page.locator(".strip").inner_text() == " a b c d"
     assert made.page.evaluate(KEPT)
     assert made.events("view_change")[-1] == {"colour": "rank", "layout": "plain"}

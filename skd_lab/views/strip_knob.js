@@ -1,7 +1,7 @@
 /* The controls: K on a native range under the histogram of the ranks it cuts, colour and layout. */
 
 const SVG = "http://www.w3.org/2000/svg"; /* a name, no address */
-const LAYOUTS = { inline: "Inline", stacked: "Stacked", plain: "Plain text", table: "Table" };
+const LAYOUTS = { inline: "Inline", stacked: "Stacked", plain: "Plain", table: "Table" };
 
 function controls() {
   const bar = el("div", "controls");
