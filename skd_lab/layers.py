@@ -25,6 +25,8 @@ from transformers import (
 )
 
 _KNOWN = {Qwen3ForCausalLM: Qwen3Config, Gemma3ForCausalLM: Gemma3TextConfig}
+# where the transposed product was the faster one: 10.1 to 6.1 ms for 8 tokens at 384 x 32,000
+_FEW, _WIDE = 8, 8192
 _CAPTURING = "transformers.utils.output_capturing"
 # rotary embeddings that are a table: the others change with the length of the text
 _TABLES = {"default", "linear", "llama3", "yarn"}
@@ -159,7 +161,16 @@ class FlatLayers:
 
     def logits(self, hidden: Float[Tensor, "rows fed hidden"]) -> Float[Tensor, "rows fed vocab"]:
         """The output head."""
-        logits = F.linear(hidden, self.head)
+        if (
+            hidden.device.type == "cpu"
+            and hidden[..., 0].numel() <= _FEW
+            and len(self.head) >= _WIDE
+        ):
+            # a CPU's product of few rows and a wide head reads the head at half its speed
+            columns = torch.mm(self.head, hidden.reshape(-1, hidden.shape[-1]).t())
+            logits = columns.t().contiguous().view(*hidden.shape[:-1], -1)
+        else:
+            logits = F.linear(hidden, self.head)
         if self.softcap is not None:
             logits = torch.tanh(logits / self.softcap) * self.softcap
         return logits
