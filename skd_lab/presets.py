@@ -13,7 +13,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Defaults that fit a bundled pair, where they differ from the paper's."""
 
-GENERATED_PROMPTS = {"summaries": 100, "arithmetic": 200, "translation": 1000}
+GENERATED_PROMPTS = {
+    "summaries": 100,
+    "arithmetic": 200,
+    "translation": 1000,
+    "instruction": 1000,
+}
 """n_prompts for a bundled pair on a task without end; files and data sets are used whole."""
 
 

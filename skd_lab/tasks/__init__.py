@@ -4,6 +4,7 @@ from skd_lab.tasks.arithmetic import Arithmetic
 from skd_lab.tasks.base import Example, Task
 from skd_lab.tasks.dialogsum import DialogSum
 from skd_lab.tasks.gsm8k import Gsm8k
+from skd_lab.tasks.instruction import InstructionTask
 from skd_lab.tasks.jsonl import Jsonl
 from skd_lab.tasks.multi30k import Flores, Multi30k
 from skd_lab.tasks.summaries import Summaries
@@ -17,6 +18,7 @@ __all__ = [
     "Example",
     "Flores",
     "Gsm8k",
+    "InstructionTask",
     "Jsonl",
     "Multi30k",
     "Summaries",

@@ -5,6 +5,7 @@ from skd_lab.tasks.arithmetic import Arithmetic
 from skd_lab.tasks.base import Task
 from skd_lab.tasks.dialogsum import DialogSum
 from skd_lab.tasks.gsm8k import Gsm8k
+from skd_lab.tasks.instruction import InstructionTask
 from skd_lab.tasks.jsonl import Jsonl
 from skd_lab.tasks.multi30k import Flores, Multi30k
 from skd_lab.tasks.summaries import Summaries
@@ -16,6 +17,7 @@ TASKS: dict[str, Task] = {
         Summaries(),
         Arithmetic(),
         Translation(),
+        InstructionTask(),
         Gsm8k(),
         DialogSum(),
         Multi30k(),
