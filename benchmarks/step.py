@@ -40,7 +40,7 @@ class Observation:
         if self.seen == 1:
             return
         if peak is not None:
-            self.peaks.append(peak[0])  # reading it takes time: such a step is not timed
+            self.peaks.append(peak[0])
             return
         self.steps.append(
             {
@@ -53,12 +53,17 @@ class Observation:
         )
 
 
-def measure(size: Size, rows: dict[str, Row], repeats: int, steps: int, seed: int = 0) -> dict:
-    """Every row `repeats` times in a new random order, `steps` timed steps each time."""
+def measure(
+    size: Size, rows: dict[str, Row], repeats: int, steps: int, seed: int = 0, memory: bool = True
+) -> dict[str, Any]:
+    """Every row `repeats` times in a new random order, `steps` timed steps each time.
+
+    Then once more for the memory of a step, as reading it takes time.
+    """
     meter = Meter()
     seen = {name: Observation(meter) for name in rows}
     order = random.Random(seed)
-    for repeat in range(repeats + 1):
+    for repeat in range(repeats + memory):
         names = list(rows)
         order.shuffle(names)
         for name in names:
@@ -119,6 +124,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3, help="timed steps in every repeat")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--no-memory", action="store_true", help="spare the last round")
     parser.add_argument("--save", help="name of the file in results/")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -127,7 +133,8 @@ def main() -> None:
         rows = step_rows(args.rows)
         if not any(name.startswith("TRL") for name in rows):
             print(WITHOUT_TRL)
-        measured = measure(size, rows, args.repeats, args.steps)
+        memory = not args.no_memory
+        measured = measure(size, rows, args.repeats, args.steps, memory=memory)
     print(table(measured))
     if args.save:
         result = {"benchmark": "step", "size": size.name, "rows": measured}
