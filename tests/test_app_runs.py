@@ -180,6 +180,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path, monkeyp
     [
         {"kept": 5},
         {"kept_id": "1"},
+        {"kept_id": None},
         {"source": "nobody"},
         {"proposed": ["x"]},
         {"p_student": "much"},
@@ -203,7 +204,14 @@ def test_a_token_with_a_value_that_cannot_be_is_named(change):
 
 @pytest.mark.parametrize(
     "change",
-    [{"prompt": 3}, {"step": "1"}, {"accept_top_k": 0}, {"accept_top_k": "3"}, {"policies": []}],
+    [
+        {"prompt": 3},
+        {"step": "1"},
+        {"accept_top_k": 0},
+        {"accept_top_k": "3"},
+        {"accept_top_k": [3, None]},
+        {"policies": []},
+    ],
 )
 def test_a_header_with_a_value_that_cannot_be_is_refused(change):
     trace = make_trace()
@@ -213,7 +221,14 @@ def test_a_header_with_a_value_that_cannot_be_is_refused(change):
 
 
 def test_fields_that_views_need_are_filled_in(tmp_path):
-    bare = {"i": 0, "source": "student", "kept_id": 1, "kept": "a", "teacher_rank": 2}
+    bare = {
+        "discarded": None,
+        "i": 0,
+        "source": "student",
+        "kept_id": 1,
+        "kept": "a",
+        "teacher_rank": 2,
+    }
     text = '{"schema": "skd-trace/1", "accept_top_k": 3}\n' + json.dumps(bare) + "\n"
     traces, _ = read_upload(written(tmp_path, text), "x")
     assert redecide(traces[0], 1).replaced == 1 and redecide(traces[0], 3).accepted == 1

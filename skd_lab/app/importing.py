@@ -100,9 +100,9 @@ def check_trace(trace: Trace, where: str) -> None:
     if not (isinstance(policies, dict) and _known_k(trace.header.get("accept_top_k"))):
         raise DataError(f"{where}: its header has no K that can be read. Repair that line.")
     for place, token in enumerate(trace.tokens):
-        for key, usual in (("proposed_id", token["kept_id"]), ("proposed", token["kept"])):
-            token.setdefault(key, usual)
-        token.setdefault("block", -1)
+        usual = {"i": place, "block": -1, "discarded": []}
+        usual |= {"proposed_id": token["kept_id"], "proposed": token["kept"]}
+        token |= {key: value for key, value in usual.items() if token.get(key) is None}
         for key, holds in _FIELDS.items():
             _require(where, f"token {place}", key, token.get(key), holds)
 
@@ -155,9 +155,13 @@ def _whole(value: Any) -> bool:
     return value is None or (type(value) is int and abs(value) < 2**53)  # exact in a browser too
 
 
+def _id(value: Any) -> bool:
+    return value is not None and _whole(value)
+
+
 def _known_k(value: Any) -> bool:
-    several = value if isinstance(value, list) else [value]
-    return all(_whole(k) and (k is None or k >= 1) for k in several)
+    several = value if isinstance(value, list) else [] if value is None else [value]
+    return all(_id(k) and k >= 1 for k in several)
 
 
 def _number(value: Any) -> bool:
@@ -188,7 +192,7 @@ def _draw(value: Any) -> bool:
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "source": (STUDENT, TEACHER, REFERENCE).__contains__,
     **dict.fromkeys(("kept", "proposed"), _text),
-    **dict.fromkeys(("i", "kept_id", "proposed_id", "teacher_rank", "block"), _whole),
+    **dict.fromkeys(("i", "kept_id", "proposed_id", "teacher_rank", "block"), _id),
     **dict.fromkeys(("kept_bytes", "proposed_bytes"), _hex),
     **dict.fromkeys(
         ("p_student", "p_teacher", "proposed_p_student", "proposed_p_teacher"), _number

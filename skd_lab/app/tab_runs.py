@@ -68,8 +68,8 @@ def add_runs(frame: Frame, tab: gr.Tab) -> None:
         try:
             kept, sentence = import_file(frame, Path(str(file)), wanted)
         except SkdError as error:
-            return (say(str(error), "bad"), *[gr.skip()] * 5)
-        return (say(sentence, "good"), *show(kept))
+            return (say(str(error), "bad"), *[gr.skip()] * 6)
+        return (say(sentence, "good"), "", *show(kept))
 
     def hand_out(kind: str, chosen: str) -> tuple[Any, ...]:
         try:
@@ -85,7 +85,7 @@ def add_runs(frame: Frame, tab: gr.Tab) -> None:
     shown = [said, opened, outs, page, table]
     slow = {**PLUMBING, "show_progress": "minimal"}
     table.choose(choose, None, shown, **slow)
-    upload.upload(take, [upload, name], [imported, *shown], **slow)
+    upload.upload(take, [upload, name], [imported, name, *shown], **slow)
     for kind, button in exports.items():
         button.click(
             lambda chosen, kind=kind: hand_out(kind, chosen), opened, [said, saver], **slow
