@@ -1,6 +1,8 @@
 """The app's first tab in a browser: it opens, writes, stops, refuses in words, keeps the focus."""
 
+import json
 import re
+import shutil
 import threading
 import time
 
@@ -12,6 +14,7 @@ from synthetic import HOSTILE
 
 from skd_lab.app import blocks, build_app, endpoints, launch, tab_watch
 from skd_lab.app.models import PairChoice
+from skd_lab.models import BUNDLED
 
 pytestmark = MARKS
 browser, url, visit = app_pages.browser, app_pages.url, app_pages.visit
@@ -105,8 +108,10 @@ def test_the_strip_asks_for_another_k_and_for_another_road(visit):
 def slowly(monkeypatch):
     """Blocks come one at a time, when they are let."""
     real, gate = tab_watch.write, threading.Semaphore(0)
+    gate.stops = []
 
     def write(pair, ask, stop):
+        gate.stops.append(stop)
         for progress in real(pair, ask, stop):
             gate.acquire(timeout=30)
             yield progress
@@ -155,6 +160,21 @@ def test_a_stopped_text_is_kept_and_the_next_one_is_whole(visit, slowly):
     assert page.locator(".tok").count() > n
 
 
+def test_a_closed_page_stops_its_run(visit, slowly):
+    page = visit()
+    button(page, "Run").click()
+    slowly.release()
+    said(page, "Writing: token")
+    [stop] = slowly.stops
+    assert not stop.is_set()
+    page.close()
+    assert stop.wait(30)
+    slowly.release(200)
+    next_page = visit()
+    button(next_page, "Run").click()
+    said(next_page, "Done: ")
+
+
 def test_bad_input_is_said_beside_the_button_and_the_next_run_is_good(visit):
     page = visit()
     prompt = page.get_by_label("Prompt").first
@@ -188,7 +208,19 @@ def test_own_models_that_are_not_there_are_said(visit, tmp_path):
     page.get_by_label("Teacher: folder or Hub id").fill("nobody/nothing-at-all")
     button(page, "Run").click()
     said(page, "Cannot load a tokenizer from")
-    choose(page, "Models", "tiny-qwen3")
+    for role, folder in (("Student", "student"), ("Teacher", "teacher")):
+        copy = shutil.copytree(BUNDLED / "tiny-qwen3" / folder, tmp_path / folder)
+        page.get_by_label(f"{role}: folder or Hub id").fill(str(copy))
+    tokenizer = tmp_path / "teacher" / "tokenizer.json"
+    text = tokenizer.read_text(encoding="utf-8")
+    parts = json.loads(text)
+    vocab = parts["model"]["vocab"]
+    vocab["Diego"], vocab["Fatima"] = vocab["Fatima"], vocab["Diego"]
+    tokenizer.write_text(json.dumps(parts), encoding="utf-8")
+    page.wait_for_timeout(300)
+    button(page, "Run").click()
+    said(page, "is 'Diego' to the student and 'Fatima' to the teacher. The teacher could not")
+    tokenizer.write_text(text, encoding="utf-8")
     button(page, "Run").click()
     said(page, "Done: ")
 

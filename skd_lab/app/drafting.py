@@ -1,10 +1,12 @@
 """The student as a draft for the teacher: the lossless rule beside SKD's top-K rule."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from threading import Event
+from typing import TYPE_CHECKING, Any, Literal
 
 from skd_lab.app.asks import Ask
-from skd_lab.records import Trace, is_replaced
+from skd_lab.records import Rollout, Trace, is_replaced
 
 if TYPE_CHECKING:
     from skd_lab.models import Pair
@@ -13,43 +15,49 @@ LOSSLESS = "Lossless rule: exactly the teacher's own text"
 TOP_K = "Top-K rule (SKD): the text the student learns from"
 
 
-def draft(pair: "Pair", ask: Ask) -> list[Trace]:
+def draft(pair: "Pair", ask: Ask, stop: Event) -> Iterator[list[Trace]]:
     """One prompt under both rules, with the same random numbers.
 
     Args:
         pair: loaded.
         ask: checked.
+        stop: when set, the second text is not begun.
 
-    Returns:
-        The lossless text and the top-K text.
+    Yields:
+        The lossless text, then both texts.
     """
     from skd_lab.encode import encode_prompt
     from skd_lab.recording import record_traces
     from skd_lab.sampling import draw_uniforms
     from skd_lab.speculative import interleaved_rollout, speculative_rollout
 
-    policies: dict[str, Any] = {
+    uniforms = draw_uniforms(ask.seed, 1, ask.max_new_tokens)
+    prompts = [encode_prompt(pair.tokenizer, ask.prompt, pair.vocab_size)]
+    common: dict[str, Any] = {
         "student_policy": ask.student_policy,
         "teacher_policy": ask.teacher_policy,
         "gamma": ask.gamma,
+        "uniforms": uniforms,
     }
-    k = min(ask.accept_top_k, pair.vocab_size)
-    uniforms = draw_uniforms(ask.seed, 1, ask.max_new_tokens)
-    prompts = [encode_prompt(pair.tokenizer, ask.prompt, pair.vocab_size)]
-    settings: dict[str, Any] = {
-        **policies,
+    limits: dict[str, Any] = {
         "max_new_tokens": ask.max_new_tokens,
         "eos_token_ids": pair.eos_token_ids,
-        "uniforms": uniforms,
         "vocab_size": pair.vocab_size,
     }
-    lossless = speculative_rollout(pair.student, pair.teacher, prompts, **settings)
-    top_k = interleaved_rollout(pair.student, pair.teacher, prompts, accept_top_k=k, **settings)
-    recorded: dict[str, Any] = {**policies, "uniforms": uniforms, "seed": ask.seed}
-    first = record_traces(pair, lossless, rule="lossless", **recorded)[0]
-    second = record_traces(pair, top_k, accept_top_k=k, **recorded)[0]
-    first.header["label"], second.header["label"] = LOSSLESS, TOP_K
-    return [first, second]
+    top_k: dict[str, Any] = {"accept_top_k": min(ask.accept_top_k, pair.vocab_size)}
+    traces: list[Trace] = []
+    rules: list[tuple[str, Callable[..., list[Rollout]], Literal["lossless", "top_k"], Any]] = [
+        (LOSSLESS, speculative_rollout, "lossless", {}),
+        (TOP_K, interleaved_rollout, "top_k", top_k),
+    ]
+    for label, write, rule, own in rules:
+        if traces and stop.is_set():
+            return
+        rollouts = write(pair.student, pair.teacher, prompts, **common, **limits, **own)
+        [trace] = record_traces(pair, rollouts, rule=rule, seed=ask.seed, **common, **own)
+        trace.header["label"] = label
+        traces = [*traces, trace]
+        yield traces
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def add_endpoints(frame: Frame) -> None:
         with spoken_errors():
             ask, choice = asked(prompt, k, gamma, new_tokens, seed), pair_choice(frame, pair)
             with frame.models.use(choice) as loaded:
-                return dumps_traces(draft(loaded, ask))
+                return dumps_traces(list(draft(loaded, ask, Event()))[-1])
 
     def runs() -> list[str]:
         """Names of what /recorded can give."""

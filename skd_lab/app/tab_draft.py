@@ -50,7 +50,8 @@ def _stream(frame: Frame, ask: Ask, choice: PairChoice, flag: Event) -> Iterator
 
     def both(stop: Event) -> Generator[tuple[list[Trace], bool], None, None]:
         with frame.models.use(choice) as pair:
-            yield draft(pair, ask), True
+            for traces in draft(pair, ask, stop):
+                yield traces, True
 
     for traces in job.paced(both, flag):
         if traces is not None:
@@ -60,7 +61,7 @@ def _stream(frame: Frame, ask: Ask, choice: PairChoice, flag: Event) -> Iterator
 def rows(traces: list[Trace]) -> list[list[str]]:
     """The table's rows."""
     found = []
-    for name, trace in zip(("lossless", "top-K"), traces, strict=True):
+    for name, trace in zip(("lossless", "top-K"), traces, strict=False):
         cost = economics(trace)
         counts = (cost.kept, cost.refused, cost.thrown_away)
         found.append(
@@ -77,9 +78,10 @@ def rows(traces: list[Trace]) -> list[list[str]]:
 
 
 def sentence(traces: list[Trace]) -> str:
-    """The two costs in words."""
-    first, second = (economics(trace).tokens_per_look for trace in traces)
+    """What a look of the teacher brought, in words."""
+    first, *second = (f"{economics(trace).tokens_per_look:.2f} tokens" for trace in traces)
+    more = f" and {second[0]} by top-K" if second else ""
     return (
-        f"One look of the teacher brought {first:.2f} tokens by the lossless rule and "
-        f"{second:.2f} by top-K. The teacher alone would need one look a token."
+        f"One look of the teacher brought {first} by the lossless rule{more}. "
+        "The teacher alone would need one look a token."
     )
