@@ -161,3 +161,19 @@ def test_a_file_and_too_many_problems_are_refused(monkeypatch):
     monkeypatch.setattr(type(TASK), "_patience", 3)
     with pytest.raises(UsageError, match="split test of task arithmetic has about"):
         TASK.load("test", 1000)
+
+
+@pytest.mark.parametrize("name", ["arithmetic", "summaries"])
+def test_more_problems_than_there_are_are_refused_without_drawing_any(name, monkeypatch):
+    task = get_task(name)
+    monkeypatch.setattr(type(task), "draw", lambda self, rng: pytest.fail("it drew"))
+    for split in task.splits:
+        with pytest.raises(UsageError, match=f"has about {task.size(split)} different problems"):
+            task.load(split, 10**7)
+
+
+def test_sizes_are_those_of_all_there_are():
+    sizes = [get_task("summaries").size(split) for split in TASK.splits]
+    people, times, days, other = 8 * 7, 6, 7, 6
+    assert sum(sizes) == people * days * times * (other * other + other)
+    assert 0.78 < TASK.size("train") / sum(map(TASK.size, TASK.splits)) < 0.82

@@ -3,7 +3,7 @@
 An example of the kind `more_then_less`::
 
     Anna has 12 eggs, buys 3 more and gives 4 to Ben.      There are 12+3=15 eggs.
-    How many are left?                                     Then 15-4=11 eggs are left.
+    How many are left?                                     Then 15-4=11 are left.
                                                            #### 11
 
 The answer is one number; the way to it can be put in several ways, and the reference is one of
