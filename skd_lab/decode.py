@@ -24,15 +24,16 @@ def sampling_mode(*models: nn.Module) -> Iterator[None]:
     eval() also keeps the cache on under gradient checkpointing, which is only active in train
     mode. no_grad rather than inference_mode: what was seen here takes part in a loss later.
     """
-    found = [(module, module.training) for model in models for module in model.modules()]
+    # only those that change: a teacher's hundreds of modules are in eval mode already
+    training = [module for model in models for module in model.modules() if module.training]
     try:
-        for model in models:
-            model.eval()
+        for module in training:
+            module.training = False
         with torch.no_grad():
             yield
     finally:
-        for module, training in found:
-            module.training = training
+        for module in training:
+            module.training = True
 
 
 class Decoder:

@@ -83,10 +83,11 @@ class FlatLayers:
         model: one that `fit` agrees to; any other would be computed wrongly.
         rows: of the batch.
         capacity: positions a row may ever hold.
+        cached: False to keep nothing, for a single forward from the start.
     """
 
-    def __init__(self, model: PreTrainedModel, rows: int, capacity: int) -> None:
-        self.model, self.rows, self.capacity = model, rows, capacity
+    def __init__(self, model: PreTrainedModel, rows: int, capacity: int, cached: bool = True):
+        self.model, self.rows, self.capacity, self.cached = model, rows, capacity, cached
         self.config = config = model.config.get_text_config()
         self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
         self.head_dim: int = config.head_dim
@@ -199,11 +200,13 @@ class FlatLayers:
         both = layer.on_heads(both.view(-1, heads + groups, dim))
         turned = torch.cat((both[..., half:], both[..., :half]), dim=-1).mul_(sin)
         both = both.mul_(cos).add_(turned)
-        layer.keys.index_copy_(0, written, both[:, heads:])
-        layer.values.index_copy_(0, written, F.linear(x, layer.value).view(-1, groups, dim))
+        new = both[:, heads:], F.linear(x, layer.value).view(-1, groups, dim)
+        if self.cached:
+            layer.keys.index_copy_(0, written, new[0])
+            layer.values.index_copy_(0, written, new[1])
+            new = layer.keys, layer.values
         keys, values = (
-            held.view(self.rows, self.capacity, groups, dim)[:, :visible].transpose(1, 2)
-            for held in (layer.keys, layer.values)
+            held.view(self.rows, -1, groups, dim)[:, :visible].transpose(1, 2) for held in new
         )
         fed, shares = len(x) // self.rows, heads // groups
         if mask is None:
@@ -229,8 +232,8 @@ class FlatLayers:
             hidden |= slots <= positions[..., None] - self._window(kind)
         mask = torch.zeros(hidden.shape, dtype=self.head.dtype, device=self.head.device)
         mask.masked_fill_(hidden, -torch.inf)
-        rows, fed = positions.shape
-        return mask[:, :, None].expand(rows, fed, shares, visible).reshape(rows, 1, -1, visible)
+        mask = mask[:, :, None].expand(-1, -1, shares, -1)
+        return mask.reshape(len(positions), 1, -1, visible)
 
     def _window(self, kind: str) -> int:
         return self.config.sliding_window if kind == "sliding_attention" else self.capacity
@@ -246,7 +249,7 @@ class FlatLayers:
 
     def _layer(self, layer: Any) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp
-        shape = (self.rows * self.capacity, self.groups, self.head_dim)
+        shape = (self.rows * self.capacity * self.cached, self.groups, self.head_dim)
         gemma = hasattr(layer, "pre_feedforward_layernorm")
         query, key = self._norm(attention.q_norm), self._norm(attention.k_norm)
         own, shared = self.heads, self.groups

@@ -10,10 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from skd_lab.batch import Batch, collate, completion_hidden
+from skd_lab.batch import Batch, collate, completion_hidden, completion_logits
 from skd_lab.clock import PhaseClock
 from skd_lab.decode import sampling_mode
 from skd_lab.errors import NonFiniteLossError
+from skd_lab.layers import FlatLayers
 from skd_lab.losses import token_weights
 from skd_lab.objectives import Objective
 from skd_lab.projection import Projection, chunked_divergence, chunked_nll
@@ -102,9 +103,20 @@ def teacher_states(
     if lacking:
         with sampling_mode(teacher):
             batch = collate(lacking, pad_id).to(teacher.device)
-            seen = iter(completion_hidden(teacher, batch).split(batch.lengths.tolist()))
+            seen = iter(_seen_by(teacher, batch).split(batch.lengths.tolist()))
         states = [next(seen) if own is None else own for own in states]
     return torch.cat([own for own in states if own is not None])
+
+
+def _seen_by(teacher: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens hidden"]:
+    if not FlatLayers.fit(teacher):
+        return completion_hidden(teacher, batch)
+    rows, width = batch.input_ids.shape
+    positions = torch.arange(width, device=batch.input_ids.device).expand(rows, width)
+    layers = FlatLayers(teacher, rows, width, cached=False)
+    # rows are padded at the end, where no token before it looks
+    states = layers.forward(batch.input_ids, positions, width, from_start=True)
+    return completion_logits(states, batch)
 
 
 def accumulate_gradients(

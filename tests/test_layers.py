@@ -8,6 +8,8 @@ from tiny import WINDOW, tiny_model
 
 from skd_lab.decode import Decoder
 from skd_lab.layers import FlatLayers
+from skd_lab.rollout import reference_rollout
+from skd_lab.step import teacher_states
 
 VOCAB = 32
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14, 15, 16, 17]]
@@ -80,6 +82,18 @@ def test_a_wide_head_gives_the_same_logits_for_few_and_many_tokens(rows):
         logits = FlatLayers(model, rows, 4).logits(hidden)
         torch.testing.assert_close(logits, model.lm_head(hidden), rtol=0, atol=1e-5)
     assert logits.is_contiguous()
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "gemma3"])
+def test_a_teacher_scores_as_its_module_does(architecture, monkeypatch):
+    teacher = tiny_model(architecture, seed=4, vocab_size=VOCAB, dtype=torch.float32)
+    answers = [[4] * 9, [5, 6], [7, 8, 9]]  # ragged, and longer than the window
+    rollouts = reference_rollout(PROMPTS, answers, eos_token_ids=[1])
+    ours = teacher_states(teacher, rollouts, pad_id=0)
+    monkeypatch.setattr(FlatLayers, "fit", staticmethod(lambda model: False))
+    theirs = teacher_states(teacher, rollouts, pad_id=0)
+    assert ours.shape == (14, 16)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
 def fits(model):
