@@ -79,7 +79,7 @@ def test_compared_texts_are_marked_where_they_part(visit):
     page.get_by_label("Reference answer").fill("")
     button(page, "Run").click()
     said(page, "a reference answer, and that box is empty")
-    button(page, "Another example").click()
+    button(page, "New example").click()
     page.wait_for_function(
         """() => [...document.querySelectorAll('textarea')].some(
           (one) => one.labels?.[0]?.textContent.includes('Reference') && one.value.length > 9)"""

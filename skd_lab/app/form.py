@@ -118,7 +118,7 @@ class AskForm:
                 )
                 with gr.Row():
                     self.buttons = buttons(run)
-                    another = gr.Button("Another example", min_width=120)
+                    another = gr.Button("New example", min_width=120)
                 self.said = notice(said)
             with gr.Column(scale=2, min_width=280):
                 self.models = PairForm(frame, checkpoints=checkpoints)

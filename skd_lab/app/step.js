@@ -148,7 +148,7 @@ function draw() {
   const said = sentence(trace, moment);
   show.told.replaceChildren(said);
   show.told.setAttribute("aria-live", show.timer ? "off" : "polite");
-  show.side.replaceChildren(...[favourites(trace, moment), tally(trace, moment)].filter(Boolean));
+  show.side.replaceChildren(...[tally(trace, moment), favourites(trace, moment)].filter(Boolean));
   show.back.disabled = show.first.disabled = at === 0;
   show.next.disabled = show.last.disabled = at === moments.length - 1;
   show.play.textContent = show.timer ? "Pause" : at === moments.length - 1 ? "Play again" : "Play";

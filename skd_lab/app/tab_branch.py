@@ -42,8 +42,7 @@ def add_branch(frame: Frame, tab: gr.Tab) -> None:
         buttons = job.buttons("Show the three roads")
     said = notice(chooser.sentence or hint(places))
     whole_text = token_strip(ndjson(chooser.traces[:1]), controls=False, actions=["branch"])
-    gr.Markdown("### The three roads")
-    strip = token_strip(layout="inline", controls=False)
+    strip = token_strip(visible=False)  # until there are roads
 
     def show(traces: list[Trace], sentence: str) -> tuple[Any, ...]:
         names = [trace_name(trace) for trace in traces]
@@ -55,7 +54,7 @@ def add_branch(frame: Frame, tab: gr.Tab) -> None:
         places = fork_names(chosen)
         note = say(sentence or hint(places), "plain" if chosen else "bad")
         choice = gr.update(choices=places, value=places[0][1] if places else None)
-        return note, ndjson(chosen), choice, ""
+        return note, ndjson(chosen), choice, gr.update(value="", visible=False)
 
     def picked(traces: list[Trace], at: int | None, event: gr.EventData) -> Any:
         found = fork_choice(traces[at], event) if at is not None and traces else None
@@ -79,7 +78,7 @@ def add_branch(frame: Frame, tab: gr.Tab) -> None:
             say(hint(fork_names([trace]))),
             ndjson([trace]),
             gr.update(**found) if found else gr.skip(),
-            "",
+            gr.update(value="", visible=False),
         )
 
     filled = [said, whole_text, fork, strip]
@@ -116,7 +115,9 @@ def _stream(frame: Frame, go: Any, flag: Event, name: str, k: Any) -> Iterator[t
     for found in job.paced(go, flag):
         if found is not None:
             sentence = say("Each road is judged by the teacher.", "good")
-            yield sentence, gr.update(value=ndjson(found), k=None)
+            # what a hidden component was made with does not reach the page
+            view = {"title": "The three roads", "controls": False, "visible": True}
+            yield sentence, gr.update(value=ndjson(found), k=None, **view)
             yield sentence, judged_with(k if isinstance(k, int) else None)
 
 

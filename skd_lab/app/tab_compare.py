@@ -28,7 +28,7 @@ def add_compare(frame: Frame, tab: gr.Tab) -> None:
     form = AskForm(
         frame, reference=reference, checkpoints=True, said="Press Run to write the texts."
     )
-    strip = token_strip(controls=True)
+    strip = token_strip(visible=False)  # until there is a text
 
     def switch(chosen: str) -> tuple[Any, ...]:
         return gr.update(visible=chosen == BY_METHOD), gr.update(visible=chosen == BY_STUDENT)
@@ -56,5 +56,5 @@ def _stream(frame: Frame, ask: Any, wanted: Any, flag: Event) -> Iterator[tuple[
     for found in job.paced(texts, flag):
         if found is not None:
             traces, sentence, done = found
-            value = gr.update(value=ndjson(traces), streaming=not done)
+            value = gr.update(value=ndjson(traces), streaming=not done, visible=bool(traces))
             yield say(sentence, "good" if done else "plain"), value

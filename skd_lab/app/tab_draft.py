@@ -35,8 +35,11 @@ def add_draft(frame: Frame, tab: gr.Tab) -> None:
     """Fill the tab."""
     gr.Markdown(ABOUT)
     form = AskForm(frame, checkpoints=True, said="Press Run to write the prompt by both rules.")
-    costs = gr.Dataframe(headers=HEADS, label="What each text cost", interactive=False)
-    strip = token_strip(controls=False)
+    # both until there is a text
+    costs = gr.Dataframe(
+        headers=HEADS, label="What each text cost", interactive=False, visible=False
+    )
+    strip = token_strip(visible=False)
 
     def work(flag: Event, *values: Any) -> Iterator[tuple[Any, ...]]:
         ask, choice = form.read(*values)
@@ -55,7 +58,11 @@ def _stream(frame: Frame, ask: Ask, choice: PairChoice, flag: Event) -> Iterator
 
     for traces in job.paced(both, flag):
         if traces is not None:
-            yield say(sentence(traces), "good"), rows(traces), ndjson(traces)
+            yield (
+                say(sentence(traces), "good"),
+                gr.update(value=rows(traces), visible=True),
+                gr.update(value=ndjson(traces), controls=False, visible=True),
+            )
 
 
 def rows(traces: list[Trace]) -> list[list[str]]:

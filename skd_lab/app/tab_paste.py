@@ -46,7 +46,7 @@ def add_paste(frame: Frame, tab: gr.Tab) -> None:
             with gr.Row():
                 buttons = job.buttons("Judge")
             said = notice("Press Judge to ask the teacher.")
-    strip = token_strip()
+    strip = token_strip(visible=False)  # until there is a text
 
     def work(flag: Event, *values: Any) -> Iterator[tuple[Any, ...]]:
         asked, pasted, limit, *models = values
@@ -75,7 +75,7 @@ def _stream(
     for trace in job.paced(judge, flag):
         if trace is not None:
             sentence = say(verdict(trace, k), "good")
-            yield sentence, gr.update(value=ndjson([trace]), k=None)
+            yield sentence, gr.update(value=ndjson([trace]), k=None, visible=True)
             yield sentence, judged_with(min(k, trace.header["vocab_size"]))
 
 
