@@ -19,8 +19,7 @@ from skd_lab.schedules import top_k_at
 REDUCTION = Literal["mean_over_tokens", "mean_over_sequences"]
 OVER_LONG = Literal["drop", "cut_left", "error"]
 SCHEDULE = Literal["cosine", "linear", "constant", "constant_with_warmup"]
-# no fp16: its loss scaling would need the optimizer in accelerate's hands
-PRECISION = Literal["no", "bf16"]
+PRECISION = Literal["no", "bf16"]  # fp16 needs loss scaling, and the optimizer in its hands
 REPLACEMENT = Literal["teacher_sample", "teacher_argmax", "student_in_top_k"]
 VARIANT = Literal["paper", "released"]
 DTYPE = Literal["float32", "bfloat16", "float16", "float64"]
@@ -82,8 +81,8 @@ class RunConfig:
     """What a refused proposal becomes."""
     variant: VARIANT = "paper"
     """Algorithm 1 as printed, or the published code's way of deciding, for study."""
-    gamma: int = 5
-    """Draft block size in tokens. Changes cost, not text."""
+    gamma: int | str = 5
+    """Draft block size in tokens, or adaptive. Changes cost, not text."""
     max_new_tokens: int = 128
     """Longest completion, in tokens."""
     student_temperature: float = 1.0
@@ -165,6 +164,7 @@ class RunConfig:
                 f"must be above 0 (for the most likely token use {flag(f'{role}_greedy')})",
             )
             _require(self, f"{role}_top_p", lambda v: 0 < v <= 1, "must be in (0, 1]")
+        _require(self, "gamma", _is_draft_size, "must be at least 1 or adaptive")
         _require(self, "on_policy_fraction", lambda v: 0 <= v <= 1, "must be in [0, 1]")
         try:
             self.top_k_at(0)
@@ -187,8 +187,7 @@ class RunConfig:
             raise UsageError("--resume goes on with a run and --overwrite deletes it: give one.")
         if self.pair is None and (self.student is None or self.teacher is None):
             raise UsageError(
-                "There are no models to train with. Give --pair tiny-qwen3, or both --student and "
-                "--teacher."
+                "No models to train with. Give --pair tiny-qwen3, or both --student and --teacher."
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -239,12 +238,9 @@ class RunConfig:
 POLICY = ("temperature", "top_k", "top_p", "greedy")
 
 _POSITIVE_INTEGERS = (
-    "n_prompts",
-    "max_prompt_tokens",
-    "gamma",
+    *("n_prompts", "max_prompt_tokens"),
     "max_new_tokens",
-    "student_top_k",
-    "teacher_top_k",
+    *("student_top_k", "teacher_top_k"),
     "steps",
     "batch_size",
     "microbatch_size",
@@ -284,7 +280,14 @@ def _types() -> dict[str, tuple[tuple[type, ...], str]]:
         for kind in (hint, *typing.get_args(hint))
         if kind in kinds
     }
-    return found | {"accept_top_k": ((int, str), "a whole number or a line such as tokens:25..1")}
+    return found | {
+        "accept_top_k": ((int, str), "a whole number or a line such as tokens:25..1"),
+        "gamma": ((int, str), "a whole number or adaptive"),
+    }
+
+
+def _is_draft_size(value: int | str) -> bool:
+    return value == "adaptive" if isinstance(value, str) else value >= 1
 
 
 def _one_of(kinds: tuple[type, ...]) -> Callable[[Any], bool]:

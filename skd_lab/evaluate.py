@@ -41,7 +41,7 @@ def evaluate(
     student: PreTrainedModel | None = None,
     max_new_tokens: int,
     accept_top_k: int | Sequence[int],
-    gamma: int = 5,
+    gamma: int | str = 5,
     seed: int = 0,
     batch_size: int = 64,
     limit_samples: int | None = None,

@@ -82,7 +82,7 @@ def record_traces(
     *,
     uniforms: Tensor,
     accept_top_k: int | Sequence[int] | None = None,
-    gamma: int,
+    gamma: int | str,
     student_policy: SamplingPolicy,
     teacher_policy: SamplingPolicy,
     replacement: str = "teacher_sample",

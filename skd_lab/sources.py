@@ -29,7 +29,7 @@ class RolloutRequest:
     progress: float
     """Updates done / updates of the run, in [0, 1)."""
     accept_top_k: int | Sequence[int]
-    gamma: int
+    gamma: int | str
     replacement: str
     variant: str
     max_new_tokens: int

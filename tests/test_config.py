@@ -13,9 +13,7 @@ from skd_lab.presets import PRESETS, with_preset
 PAIR = {"pair": "tiny-qwen3"}
 
 
-@pytest.mark.parametrize(
-    "name", ["gamma", "max_new_tokens", "steps", "batch_size", "microbatch_size"]
-)
+@pytest.mark.parametrize("name", ["max_new_tokens", "steps", "batch_size", "microbatch_size"])
 def test_counts_below_one_are_refused(name):
     with pytest.raises(UsageError, match=f"{flag(name)} must be at least 1, got 0"):
         RunConfig(**PAIR, **{name: 0})
@@ -34,6 +32,8 @@ def test_greedy_has_its_own_name(role, value):
     [
         ({"student_top_p": 0.0}, r"--student-top-p must be in \(0, 1\], got 0.0"),
         ({"teacher_top_p": 1.5}, r"--teacher-top-p must be in \(0, 1\], got 1.5"),
+        ({"gamma": 0}, "--gamma must be at least 1 or adaptive, got 0"),
+        ({"gamma": "often"}, "--gamma must be at least 1 or adaptive, got often"),
         ({"learning_rate": 0.0}, "--learning-rate must be above 0"),
         ({"loss_temperature": -1.0}, "--loss-temperature must be above 0"),
         ({"max_grad_norm": float("nan")}, "--max-grad-norm must be above 0"),

@@ -148,8 +148,8 @@ def number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"needs a number, got {text!r}") from None
 
 
-def number_or_line(text: str) -> int | str:
-    """An int, or the text of a schedule, which the configuration checks."""
+def number_or_text(text: str) -> int | str:
+    """An int, or text that the configuration checks, such as a schedule."""
     return int(text) if text.lstrip("-").isdigit() else text
 
 
@@ -157,5 +157,5 @@ _TYPES: dict[tuple[type, ...], tuple[Any, str]] = {
     (int,): (whole_number, "N"),
     (float,): (number, "X"),
     (str,): (str, "TEXT"),
-    (int, str): (number_or_line, "N|LINE"),
+    (int, str): (number_or_text, "N|TEXT"),
 }
