@@ -214,6 +214,7 @@ class _Words(NamedTuple):
     does: str
     problem: str
     metrics: str
+    limits: str = ""
 
 
 _WORDS = {
@@ -227,6 +228,7 @@ _WORDS = {
         "problem",
         "`answer_exact`: the number behind `####` is right. `steps_exact`: so is every step before"
         " it.",
+        "The words around the steps may name another person or thing: only numbers are scored.\n",
     ),
 }
 
@@ -286,5 +288,5 @@ Measured again by `skd-lab evaluate --pair {name}{model} --n {report.n}`.
 ## Limits
 
 It knows a few dozen words. The context is {CONTEXT:,} tokens, but training saw less than 100.
-Weights are in bfloat16; the scores are those of these weights in float32.
+{words.limits}Weights are in bfloat16; the scores are those of these weights in float32.
 """
