@@ -1,4 +1,4 @@
-"""Recordings that come with the package, and the pictures in README; both from the bundled pair.
+"""Recordings that come with the package, and the pictures in README; both from bundled pairs.
 
 python docs/make_pictures.py            recordings, then pictures
 python docs/make_pictures.py pictures   pictures of the recordings there are
@@ -17,15 +17,16 @@ from skd_lab.views import render_strip
 ROOT = Path(__file__).parent.parent
 TRACES = ROOT / "skd_lab" / "bundled" / "traces"
 IMAGES = ROOT / "docs" / "img"
-PAIR, TASK, ACCEPT_TOP_K, MAX_NEW_TOKENS = "tiny-qwen3", "summaries", 3, 96
+PAIRS = {"tiny-qwen3": "summaries", "tiny-qwen3-arithmetic": "arithmetic"}
+ACCEPT_TOP_K, MAX_NEW_TOKENS = 3, 96
 LEAST, MOST = 0.05, 0.15
 """A recording is worth showing if this share of it was replaced, and its text came out right."""
 
 
-def record(prompts: int = 256, keep: int = 4) -> None:
+def record(name: str, task_name: str, prompts: int = 256, keep: int = 4) -> None:
     """Write a file of the first few completions worth showing, for the app to open with."""
-    pair = skd.load_pair(PAIR)
-    examples = skd.get_task(TASK).load("test", n=prompts)
+    pair, task = skd.load_pair(name), skd.get_task(task_name)
+    examples = task.load("test", n=prompts)
     encoded = skd.encode_examples(pair.tokenizer, examples, max_prompt_tokens=512).encoded
     policy = skd.SamplingPolicy(temperature=1.0)
     uniforms = skd.draw_uniforms(seed=0, rows=len(encoded), max_new_tokens=MAX_NEW_TOKENS)
@@ -43,7 +44,6 @@ def record(prompts: int = 256, keep: int = 4) -> None:
     shares = [rollout.replaced / len(rollout.completion_ids) for rollout in rollouts]
     print(f"{sum(shares) / len(shares):.1%} replaced on average over {len(shares)} prompts")
     texts = [pair.tokenizer.decode(r.completion_ids, skip_special_tokens=True) for r in rollouts]
-    task = skd.get_task(TASK)
     chosen = [
         n
         for n, (rollout, share) in enumerate(zip(rollouts, shares, strict=True))
@@ -59,7 +59,7 @@ def record(prompts: int = 256, keep: int = 4) -> None:
         run="recorded",
         **asked,
     )
-    path = TRACES / f"{PAIR}-{TASK}.ndjson"
+    path = TRACES / f"tiny-qwen3-{task_name}.ndjson"
     skd.write_traces(path, traces)
     print(f"{path.relative_to(ROOT)}: {len(traces)} completions, {path.stat().st_size:,} bytes")
 
@@ -69,7 +69,7 @@ def picture() -> None:
     from playwright.sync_api import sync_playwright
 
     browser_path = shutil.which("chromium") or shutil.which("google-chrome")
-    traces = skd.read_traces(TRACES / f"{PAIR}-{TASK}.ndjson")[:2]
+    traces = skd.read_traces(TRACES / "tiny-qwen3-summaries.ndjson")[:2]
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         page_file = render_strip(traces).save(Path(folder) / "strip.html")
@@ -78,7 +78,7 @@ def picture() -> None:
         )
         for scheme, name in (("light", "strip.png"), ("dark", "strip-dark.png")):
             page = browser.new_page(
-                viewport={"width": 1120, "height": 700},
+                viewport={"width": 1120, "height": 900},
                 color_scheme=scheme,
                 device_scale_factor=1.5,
             )
@@ -92,5 +92,6 @@ def picture() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:] != ["pictures"]:
-        record()
+        for name, task_name in PAIRS.items():
+            record(name, task_name)
     picture()
