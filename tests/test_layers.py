@@ -74,7 +74,7 @@ def test_logits_are_cut_and_capped_as_the_modules(monkeypatch):
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("rows", [1, 8, 9])
+@pytest.mark.parametrize("rows", [0, 1, 8, 9])
 def test_a_wide_head_gives_the_same_logits_for_few_and_many_tokens(rows):
     model = tiny_model("qwen3", seed=3, vocab_size=9000, dtype=torch.float32, sharpness=1.0)
     hidden = torch.randn(rows, 1, 16, generator=torch.Generator().manual_seed(0))
