@@ -11,19 +11,20 @@ from pathlib import Path
 import pytest
 
 from skd_lab.app import build_app, launch, training
+from skd_lab.app.frame import Frame
 from skd_lab.app.library import Library
+from skd_lab.app.models import Models
 from skd_lab.app.tab_train import board_value, read
-from skd_lab.app.training import (
+from skd_lab.app.train_ask import (
     MAX_PROMPTS,
     MAX_UPDATES,
     METHOD_WORDS,
     TASKS,
     TrainAsk,
-    Trainer,
-    Training,
     free_name,
     run_name,
 )
+from skd_lab.app.training import Trainer, Training
 from skd_lab.checkpoints import newest_whole
 from skd_lab.config import RunConfig
 from skd_lab.errors import UsageError
@@ -158,6 +159,26 @@ def test_a_stop_while_the_models_load_is_not_lost(tmp_path):
     trainer.stop()
     wait(lambda: not begun.going)
     assert begun.state == "stopped" and len(begun.records) <= 1
+
+
+def test_a_server_for_visitors_keeps_so_many_runs_and_no_more(tmp_path):
+    gr = pytest.importorskip("gradio")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    Trainer(Library(tmp_path)).check_room()
+    Trainer(Library(tmp_path), most=3).check_room()
+    with pytest.raises(UsageError, match="keeps 2 runs and has no room"):
+        Trainer(Library(tmp_path), most=2).start(TrainAsk(name="c", **SMALL))
+    for own, limit in ((True, None), (False, training.MAX_RUNS)):
+        frame = Frame(
+            library=Library(tmp_path),
+            models=Models(),
+            own_models=own,
+            mine=gr.State([]),
+            app=gr.Blocks(),
+        )
+        assert frame.trainer._most == limit
 
 
 def test_a_run_that_cannot_be_written_fails_in_a_sentence(tmp_path):

@@ -55,7 +55,7 @@ def _training(frame: Frame) -> None:
             name: of the run, one word that no run has yet.
             pair: a pair of models that came with the package.
             method: who writes the text that the student learns from.
-            task: summaries or arithmetic.
+            task: one that makes its own prompts, such as summaries or arithmetic.
             accept_top_k: K; a proposal stands if the teacher ranks it at most this.
             updates: optimizer updates, at most 300.
             prompts: training prompts, at most 500.

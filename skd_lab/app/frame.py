@@ -9,7 +9,7 @@ import gradio as gr
 from skd_lab.app.library import Library
 from skd_lab.app.models import Models
 from skd_lab.app.session import Sessions
-from skd_lab.app.training import Trainer
+from skd_lab.app.training import MAX_RUNS, Trainer
 from skd_lab.records import Trace
 
 PLUMBING: dict[str, Any] = {
@@ -46,4 +46,4 @@ class Frame:
     """The one run that trains, over all pages."""
 
     def __post_init__(self) -> None:
-        self.trainer = Trainer(self.library)
+        self.trainer = Trainer(self.library, None if self.own_models else MAX_RUNS)

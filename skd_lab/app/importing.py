@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from skd_lab.app.library import Opened
-from skd_lab.app.training import run_name
+from skd_lab.app.train_ask import run_name
 from skd_lab.errors import DataError, UsageError
 from skd_lab.records import (
     REFERENCE,

@@ -111,6 +111,7 @@ def import_file(frame: Frame, path: Path, wanted: Any, own: str | None = None) -
     """
     own = path.name if own is None else own
     name = importing.run_name(str(wanted or "").strip() or Path(own).stem)
+    frame.trainer.check_room()
     traces, notes = importing.read_upload(path, own)
     importing.keep(frame.library.runs_dir, name, traces)
     tokens = sum(len(trace.tokens) for trace in traces)

@@ -12,16 +12,17 @@ from skd_lab.app.frame import PLUMBING, Frame
 from skd_lab.app.job import buttons
 from skd_lab.app.parts import drawn, ndjson, notice, say, script
 from skd_lab.app.player import lapse_player
-from skd_lab.app.training import (
+from skd_lab.app.train_ask import (
     MAX_PROMPTS,
     MAX_UPDATES,
     METHOD_WORDS,
     TASKS,
     TrainAsk,
-    Training,
     free_name,
 )
+from skd_lab.app.training import Training
 from skd_lab.errors import SkdError, UsageError
+from skd_lab.presets import PRESETS
 from skd_lab.records import StepRecord
 
 ABOUT = """A run of about a minute on models that come with the package. While the student learns,
@@ -111,6 +112,7 @@ def add_train(frame: Frame, tab: gr.Tab) -> None:
     start.click(begin, [*inputs, seen], [*shown, name], **PLUMBING)
     stop.click(end, seen, shown, **PLUMBING)
     timer.tick(show, seen, shown, **PLUMBING)
+    pair.input(lambda one: PRESETS.get(str(one), {}).get("task", TASKS[0]), pair, task, **PLUMBING)
     method.input(lambda one: free_name(library.runs_dir, str(one)), method, name, **PLUMBING)
     # a page that is loaded while a run trains, or after, shows it
     frame.app.load(show, seen, shown, **PLUMBING)

@@ -1,136 +1,27 @@
-"""A training run started from the page: what may be asked, and the one run that goes on.
+"""A training run started from the page: the one that goes on, and how far it is.
 
 It trains in a thread of its own, so every page can look at how far it is, and a page that is
 closed or loaded again changes nothing.
 """
 
 import logging
-import re
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from skd_lab.app.library import Library
 from skd_lab.app.models import memory_errors
+from skd_lab.app.train_ask import TrainAsk
 from skd_lab.config import RunConfig
 from skd_lab.errors import DataError, SkdError, UsageError
-from skd_lab.presets import GENERATED_PROMPTS, with_preset
 from skd_lab.records import StepRecord, Trace
-from skd_lab.runs import Run, good_traces
+from skd_lab.runs import Run, good_traces, list_runs
 from skd_lab.stopping import Stopped, resume_command, stop_run_in
 from skd_lab.views.history import by_prompt
 
-METHOD_WORDS = {
-    "skd": "student and teacher write together",
-    "on_policy_kd": "the student writes",
-    "supervised_kd": "reference answers",
-    "teacher_kd": "the teacher writes",
-    "two_stage": "references first, then the student",
-    "mixed_skd": "references and interleaved texts",
-    "gkd": "references and the student's texts",
-    "imit_kd": "references and the student's texts, plain KL",
-    "seq_kd": "the teacher's texts by heart",
-    "sft": "references by heart, no teacher",
-}
-"""Every method, and in a few words where the text comes from that the student learns from."""
-
-TASKS = tuple(GENERATED_PROMPTS)
-"""Tasks that make their own prompts: nothing is downloaded."""
-
-MAX_UPDATES = 300
-MAX_PROMPTS = 500
-RECORDINGS = 6
-"""About so often are checkpoint and recording made during a run."""
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
-
-
-def run_name(text: Any) -> str:
-    """A name for a new run folder.
-
-    Raises:
-        UsageError: for a name that is empty, too long, a path, or no plain word.
-    """
-    name = text.strip() if isinstance(text, str) else ""
-    if not name:
-        raise UsageError("The run has no name. Write one, such as my-run.")
-    if any(sign in name for sign in ("/", "\\", "..", ":", "\0")):
-        raise UsageError(f"{name[:60]!r} is a path, and a run is named by one word. Use my-run.")
-    if not _NAME.fullmatch(name):
-        raise UsageError(
-            f"{name[:60]!r} cannot be the name of a run. Use up to 60 letters, digits, dots, - "
-            "and _, and begin with a letter or a digit."
-        )
-    return name
-
-
-def free_name(runs_dir: Path, stem: str, taken: str = "") -> str:
-    """The first of stem-1, stem-2 ... that no run has, and that is not the name just taken."""
-    n = 1
-    while (runs_dir / f"{stem}-{n}").exists() or f"{stem}-{n}" == taken:
-        n += 1
-    return f"{stem}-{n}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainAsk:
-    """A run to be trained.
-
-    Raises:
-        UsageError: for a value that cannot be; says what to do.
-    """
-
-    name: str
-    pair: str
-    method: str = "skd"
-    task: str = "summaries"
-    accept_top_k: int = 3
-    updates: int = 120
-    prompts: int = 100
-    learning_rate: float = 1e-3
-
-    def __post_init__(self) -> None:
-        run_name(self.name)
-        for what, value, known in (
-            ("method", self.method, METHOD_WORDS),
-            ("task", self.task, TASKS),
-        ):
-            if value not in known:
-                raise UsageError(f"There is no {what} {value!r}. Use one of {', '.join(known)}.")
-        for what, number, high in (
-            ("K", self.accept_top_k, None),
-            ("The number of updates", self.updates, MAX_UPDATES),
-            ("The number of prompts", self.prompts, MAX_PROMPTS),
-        ):
-            if number < 1 or (high is not None and number > high):
-                limits = f"from 1 to {high}" if high else "1 or more"
-                raise UsageError(f"{what} must be {limits}; got {number}.")
-        if not 0 < self.learning_rate <= 1:
-            raise UsageError(
-                f"The learning rate must be above 0 and at most 1; got {self.learning_rate:g}. "
-                "0.001 suits these models."
-            )
-
-    def config(self, runs_dir: Path) -> RunConfig:
-        """The run's configuration, with a checkpoint at every recording."""
-        every = max(1, self.updates // RECORDINGS)
-        return with_preset(
-            {
-                "pair": self.pair,
-                "method": self.method,
-                "task": self.task,
-                "accept_top_k": self.accept_top_k,
-                "steps": self.updates,
-                "n_prompts": self.prompts,
-                "learning_rate": self.learning_rate,
-                "run_dir": str(runs_dir / self.name),
-                "save_every": every,
-                "trace_every": every,
-                "trace_prompts": 4,
-            }
-        ).replace(n_prompts=self.prompts, keep_checkpoints=None)
+MAX_RUNS = 100
+"""Where visitors are not the owner of the machine."""
 
 
 @dataclass
@@ -204,19 +95,34 @@ class Training:
 
 
 class Trainer:
-    """At most one run at a time, over all pages."""
+    """At most one run at a time, over all pages.
 
-    def __init__(self, library: Library) -> None:
-        self._library, self._lock = library, threading.Lock()
+    Args:
+        library: where runs are kept.
+        most: runs that visitors may fill its folder with; None for no limit.
+    """
+
+    def __init__(self, library: Library, most: int | None = None) -> None:
+        self._library, self._lock, self._most = library, threading.Lock(), most
         self.latest: Training | None = None
         """The run that goes on, or the last one that did."""
+
+    def check_room(self) -> None:
+        """Raise UsageError if no further run is to be kept here."""
+        if self._most is not None and len(list_runs(self._library.runs_dir)) >= self._most:
+            raise UsageError(
+                f"This server keeps {self._most} runs and has no room for more. Install skd_lab "
+                "and open the app on your own machine."
+            )
 
     def start(self, ask: TrainAsk) -> Training:
         """Begin to train; returns at once.
 
         Raises:
-            UsageError: if a run is going on, or one of that name exists, or the pair is unknown.
+            UsageError: if a run is going on, or one of that name exists, or the pair is unknown,
+                or there is no room.
         """
+        self.check_room()
         bundled = [key for key, pair in self._library.pairs().items() if pair.pair == key]
         if ask.pair not in bundled:
             raise UsageError(f"There is no pair {ask.pair!r}. Use one of {', '.join(bundled)}.")
