@@ -169,7 +169,7 @@ class FlatLayers:
         ):
             # a CPU's product of few rows and a wide head reads the head at half its speed
             columns = torch.mm(self.head, hidden.reshape(-1, hidden.shape[-1]).t())
-            logits = columns.t().reshape(*hidden.shape[:-1], len(self.head))
+            logits = columns.t().contiguous().view(*hidden.shape[:-1], len(self.head))
         else:
             logits = F.linear(hidden, self.head)
         if self.softcap is not None:

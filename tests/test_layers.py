@@ -81,6 +81,7 @@ def test_a_wide_head_gives_the_same_logits_for_few_and_many_tokens(rows):
     with torch.no_grad():
         logits = FlatLayers(model, rows, 4).logits(hidden)
         torch.testing.assert_close(logits, model.lm_head(hidden), rtol=0, atol=1e-5)
+        Decoder(model, [[1, 2, 3]] * max(rows, 1), max_new_tokens=2)  # reads prompts, no logits
     assert logits.is_contiguous()
 
 
