@@ -32,7 +32,7 @@ style.textContent = `
     tbody th { grid-column: 1 / -1; max-width: none; }
     th, td, tbody td:nth-child(n) { display: block; border: 0; padding: 0; text-align: start; white-space: normal; }
     td::before { content: attr(data-label) " "; color: var(--body-text-color-subdued); font-size: 0.8125rem; }
-    td.empty { display: none; }
+    tbody td.empty:nth-child(n) { display: none; }
   }
 `;
 const make = (tag, className, ...children) => {
