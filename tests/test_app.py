@@ -1,6 +1,5 @@
 """The app without a browser: what it opens, what it refuses, and whose run is whose."""
 
-import gc
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -189,7 +188,6 @@ def test_one_pair_is_in_memory_and_stays_while_it_is_asked_for(loads):
     models = Models()
     for name in ("a", "a", "b", "a"):
         with models.use(PairChoice(name)):
-            gc.collect()
             assert FakePair.alive == 1 and models.loaded.name == name
     assert loads == ["a", "b", "a"]
     models.free()

@@ -51,12 +51,14 @@ def test_every_recording_of_another_prompt(visit):
 
 
 def test_every_tab_has_an_address_and_the_way_back_works(visit):
+    visit("compare").close()  # opened by its address alone
+    page = visit("learn")
     for address, label, _ in blocks.TABS:
-        page = visit(address)
+        page.evaluate("(address) => { location.hash = address; }", address)
+        page.locator(f'[data-tab-id="{address}"][aria-selected="true"]').wait_for()
         assert page.locator("[role=tab][aria-selected=true]").inner_text() == label
-    first, last = (page.locator(f'[data-tab-id="{at}"]') for at in ("watch", "step"))
-    for tab, address in ((first, "watch"), (last, "step")):
-        tab.first.click()
+    for address in ("watch", "step"):
+        page.locator(f'[data-tab-id="{address}"]').first.click()
         page.wait_for_url(f"**#{address}")
     page.go_back()
     page.locator('[data-tab-id="watch"][aria-selected="true"]').wait_for()

@@ -30,6 +30,7 @@ from skd_lab.app.models import Models, PairChoice  # noqa: E402
 from skd_lab.errors import UsageError  # noqa: E402
 from skd_lab.records import loads_traces  # noqa: E402
 
+gradio = pytest.importorskip("gradio")
 gradio_client = pytest.importorskip("gradio_client")
 PROMPT = (
     "Summarize the dialogue.\n Diego: Do you need a ride on Monday?\n Anna: Yes, to the airport."
@@ -217,15 +218,22 @@ def test_models_are_used_by_one_at_a_time(client, monkeypatch):
     assert len(most) == 3 and max(most) == 1
 
 
-def test_visitors_from_elsewhere_name_no_models(runs, monkeypatch):
+def test_visitors_from_elsewhere_name_no_models(runs, monkeypatch, capsys):
     import skd_lab.app
     from skd_lab.cli import main
 
     served = []
-    monkeypatch.setattr(skd_lab.app, "launch", lambda app, **_: served.append(app))
+
+    def served_at(app, host, **_):
+        served.append(app)
+        return app, f"http://{host}:7860/", ""
+
+    monkeypatch.setattr(skd_lab.app, "launch", served_at)
+    monkeypatch.setattr(gradio.Blocks, "block_thread", lambda app: None)
     for host, allowed in (("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False)):
         assert main(["app", "--runs-dir", str(runs), "--host", host]) == 0
         assert ("my own pair" in str(served[-1].get_config_file())) is allowed
+        assert f"Open http://{host}:7860/ in a browser" in capsys.readouterr().out
     frame = Frame(library=Library(runs), models=Models(), own_models=False, mine=None, app=None)
     with pytest.raises(UsageError, match="loads no models of visitors"):
         pair_choice(frame, "my own pair", "a", "b")

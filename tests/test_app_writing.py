@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from threading import Event
 
 import pytest
@@ -225,6 +226,22 @@ def test_compared_texts_are_the_librarys_and_part_where_they_say(pair, mode, mon
         )
         assert ids(trace) == rollout.completion_ids.tolist()
     assert alone
+
+
+def test_two_students_write_with_one_teacher_each_loaded_in_turn(pair, monkeypatch):
+    teacher_twice = replace(pair, student=pair.teacher)
+    loaded = []
+
+    def load(choice):
+        loaded.append(choice.name)
+        return pair if choice == CHOICE else teacher_twice
+
+    monkeypatch.setattr(PairChoice, "load", load)
+    other = PairChoice("student after demo", "tiny-qwen3", student="runs/demo/student")
+    wanted = ways(MODES[3], ASK, CHOICE, other, "")
+    traces, sentence, _ = list(compare(Models(), ASK, wanted, Event()))[-1]
+    assert loaded == [trace.header["label"] for trace in traces] == [CHOICE.name, other.name]
+    assert traces[1].replaced < traces[0].replaced and "parts from text 1" in sentence
 
 
 def test_roles_are_swapped_whole(pair):

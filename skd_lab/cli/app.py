@@ -49,12 +49,15 @@ def run(args: argparse.Namespace) -> int:
     # a visitor from elsewhere must not make this machine read its folders or fetch from the Hub
     app = build_app(args.runs_dir, args.run_folder, own_models=_is_here(args.host))
     try:
-        launch(app, host=args.host, port=args.port)
+        # quiet: gradio would offer a public link, which this app does not make
+        url = launch(app, host=args.host, port=args.port, quiet=True, prevent_thread_lock=True)[1]
     except OSError as error:
         raise SkdError(
             f"Cannot listen on {args.host}, port {args.port or 'any from 7860 on'}: {error}. "
             "Choose another --port."
         ) from error
+    print(f"Open {url} in a browser. Ctrl-C stops the app.", flush=True)
+    app.block_thread()
     return 0
 
 
