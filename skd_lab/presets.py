@@ -15,11 +15,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 GENERATED_PROMPTS = {
     "summaries": 100,
-    "arithmetic": 200,
+    "arithmetic": 1300,
     "translation": 1000,
     "instruction": 1000,
 }
-"""n_prompts for a bundled pair on a task without end; files and data sets are used whole."""
+"""n_prompts for a bundled pair on a task without end; on the pair's own task, those its student was
+fine-tuned on. Files and data sets are used whole."""
 
 
 def with_preset(values: Mapping[str, Any]) -> RunConfig:

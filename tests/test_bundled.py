@@ -9,7 +9,7 @@ import pytest
 from skd_lab.encode import encode_examples
 from skd_lab.evaluate import evaluate_generator
 from skd_lab.models import BUNDLED, bundled_pairs, load_pair
-from skd_lab.presets import PRESETS, with_preset
+from skd_lab.presets import GENERATED_PROMPTS, PRESETS, with_preset
 from skd_lab.recipes import BASE, RECIPES, task_of
 from skd_lab.tasks import get_task
 
@@ -74,6 +74,7 @@ def test_all_pairs_have_one_tokenizer_byte_for_byte(name, role):
 def test_the_weights_are_of_the_recipe_in_the_code(name):
     recipes = {role: asdict(recipe) for role, recipe in RECIPES[name].items()}
     assert ABOUT[name]["recipes"] == recipes
+    assert GENERATED_PROMPTS[task_of(name)] == recipes["student"]["prompts"]
 
 
 @pytest.mark.parametrize("role", ["student", "teacher"])
@@ -106,7 +107,7 @@ def test_the_scores_stated_are_those_measured(name, role, pairs):
 
 def test_a_pair_brings_its_task_and_another_may_be_asked_for():
     own = with_preset({"pair": "tiny-qwen3-arithmetic"})
-    assert (own.task, own.n_prompts) == ("arithmetic", 200)
+    assert (own.task, own.n_prompts) == ("arithmetic", 1300)
     assert own.max_new_tokens >= get_task("arithmetic").max_new_tokens
     other = with_preset({"pair": "tiny-qwen3-arithmetic", "task": "summaries"})
     assert (other.task, other.n_prompts) == ("summaries", 100)
