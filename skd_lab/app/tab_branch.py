@@ -116,7 +116,7 @@ def _stream(frame: Frame, go: Any, flag: Event, name: str, k: Any) -> Iterator[t
         if found is not None:
             sentence = say("Each road is judged by the teacher.", "good")
             # what a hidden component was made with does not reach the page
-            view = {"title": "The three roads", "controls": False, "visible": True}
+            view: dict[str, Any] = {"title": "The three roads", "controls": False, "visible": True}
             yield sentence, gr.update(value=ndjson(found), k=None, **view)
             yield sentence, judged_with(k if isinstance(k, int) else None)
 
