@@ -16,18 +16,17 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from skd_lab.config import RunConfig
 from skd_lab.encode import encode_examples
 from skd_lab.errors import RunExistsError, UsageError
 from skd_lab.evaluate import evaluate_generator
 from skd_lab.files import disk_errors, replace_folder, write_json_atomic, write_text_atomic
 from skd_lab.loading import load_tokenizer
-from skd_lab.models import BUNDLED, load_pair, make_pair
-from skd_lab.recipes import BASE, RECIPES, Recipe, make_model, make_tokenizer, stand_in, task_of
+from skd_lab.models import BUNDLED, load_pair
+from skd_lab.recipes import BASE, RECIPES, Recipe, make_model, make_tokenizer, task_of
 from skd_lab.records import EvalReport
+from skd_lab.starts import fine_tune
 from skd_lab.tasks import get_task
 from skd_lab.tokenizer import CONTEXT
-from skd_lab.train import train
 
 
 def pretrain(
@@ -81,7 +80,7 @@ def pretrain(
         recipe = recipes[role]
         models[role] = make_model(recipe, tokenizer)
         say(f"{role}: {models[role].num_parameters():,} weights, {recipe.steps} updates")
-        cpu_seconds[role] = _train(models[role], tokenizer, recipe, runs / role, name, progress)
+        cpu_seconds[role] = fine_tune(models[role], tokenizer, recipe, runs / role, name, progress)
     with disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
@@ -104,46 +103,6 @@ def _base_tokenizer() -> PreTrainedTokenizerBase:
     for name in ("is_local", "local_files_only"):  # where it came from is none of a file's business
         tokenizer.init_kwargs.pop(name, None)
     return tokenizer
-
-
-def _train(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    recipe: Recipe,
-    run_dir: Path,
-    name: str,
-    progress: bool,
-) -> float:
-    """Fine-tune a model in place; returns the CPU seconds of its updates."""
-    task = get_task(task_of(name))
-    data = encode_examples(
-        tokenizer,
-        task.load("train", recipe.prompts, seed=recipe.data_seed),
-        max_prompt_tokens=CONTEXT // 2,
-        over_long="error",
-    )
-    config = RunConfig(
-        pair=name,
-        task=task.name,
-        method="sft",
-        n_prompts=recipe.prompts,
-        max_new_tokens=task.max_new_tokens,
-        steps=recipe.steps,
-        batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate,
-        warmup_steps=recipe.warmup_steps,
-        mixed_precision=recipe.mixed_precision,
-        seed=recipe.seed,
-        device="cpu",
-        run_dir=str(run_dir),
-        resume=(run_dir / "config.json").exists(),
-        trace_prompts=0,
-    )
-    # sft asks no teacher; a pair has one, so the smallest there can be stands in
-    pair = make_pair(model, make_model(stand_in(recipe), tokenizer), tokenizer)
-    result = train(config, pair=pair, data=data, progress=progress)
-    model.eval()
-    return sum(record.metrics["cpu_seconds"] for record in result.steps)
 
 
 def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from transformers import (
@@ -108,6 +109,31 @@ RECIPES: Mapping[str, Mapping[str, Recipe]] = MappingProxyType(
         },
     }
 )
+
+
+class Start(NamedTuple):
+    """How far a student was fine-tuned from random weights before a comparison begins."""
+
+    prompts: int
+    steps: int
+
+
+STARTS: Mapping[str, Mapping[str, Start]] = MappingProxyType(
+    {
+        "tiny-qwen3": {
+            "barely": Start(100, 80),
+            "sft100": Start(100, 250),
+            "sft1k": Start(1000, 300),
+        },
+        # word problems take more updates before anything is right
+        "tiny-qwen3-arithmetic": {
+            "barely": Start(100, 150),
+            "sft100": Start(100, 800),
+            "sft1k": Start(1000, 1500),
+        },
+    }
+)
+"""Starting points of a comparison, by bundled pair; the students have the pair's own shape."""
 
 
 def task_of(pair: str) -> str:

@@ -2,6 +2,14 @@
 
 from skd_lab.views.curves import curve_svg, plot_training
 from skd_lab.views.exports import traces_to_csv, traces_to_json, traces_to_text
+from skd_lab.views.grid_figures import (
+    plot_grid_cost,
+    plot_grid_curves,
+    plot_grid_scores,
+    plot_grid_sweep,
+)
+from skd_lab.views.grid_files import save_grid
+from skd_lab.views.grid_table import grid_table, to_csv, to_markdown
 from skd_lab.views.histograms import block_histogram, rank_histogram
 from skd_lab.views.history import before_and_after
 from skd_lab.views.index import render_index, run_summaries
@@ -21,7 +29,12 @@ __all__ = [
     "block_histogram",
     "boot_script",
     "curve_svg",
+    "grid_table",
     "k_stops",
+    "plot_grid_cost",
+    "plot_grid_curves",
+    "plot_grid_scores",
+    "plot_grid_sweep",
     "plot_strip",
     "plot_training",
     "rank_histogram",
@@ -30,8 +43,11 @@ __all__ = [
     "render_report",
     "render_strip",
     "run_summaries",
+    "save_grid",
     "save_traces",
     "strip_body",
+    "to_csv",
+    "to_markdown",
     "traces_to_csv",
     "traces_to_json",
     "traces_to_text",

@@ -1,0 +1,157 @@
+"""One cell of a grid: a run, its evaluation, and the row they make."""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from skd_lab.config import RunConfig
+from skd_lab.errors import SkdError
+from skd_lab.evaluate import evaluate, evaluate_generator
+from skd_lab.files import write_json_atomic
+from skd_lab.grids import OWN, UNTRAINED, Cell, Grid
+from skd_lab.models import Pair
+from skd_lab.prepare import encode_for, pair_for
+from skd_lab.records import EvalReport, to_json
+from skd_lab.runs import Run
+from skd_lab.starts import make_start
+from skd_lab.tasks import get_task
+from skd_lab.train import train
+
+PHASES = ("draft", "verify", "score", "update")
+
+
+def run_cell(cell: Cell, grid: Grid, folder: Path, *, progress: bool = False) -> dict[str, Any]:
+    """Train and evaluate one cell; its row, with status "done", or "failed" and the error.
+
+    An interrupted cell goes on from its last checkpoint. KeyboardInterrupt is not caught.
+    """
+    began = time.perf_counter()
+    run_dir = folder / "cells" / cell.name
+    try:
+        row = _run_cell(cell, grid, folder, run_dir, progress)
+    except Exception as error:  # whatever it was: the other cells go on, and the table says it
+        words = " ".join(str(error).split())
+        kind = "" if isinstance(error, SkdError) else f"{type(error).__name__}: "
+        return {"cell": cell.name, "status": "failed", **cell.values, "error": f"{kind}{words}"}
+    row["seconds"] = time.perf_counter() - began
+    row = json.loads(to_json(row))  # as it will be read again: null for what is not a number
+    write_json_atomic(run_dir / "cell.json", row)
+    shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
+    return row
+
+
+def _run_cell(
+    cell: Cell, grid: Grid, folder: Path, run_dir: Path, progress: bool
+) -> dict[str, Any]:
+    config = cell.config(str(run_dir), grid.fixed)
+    if start := start_of(cell, grid, folder):
+        config = config.replace(student=str(start))
+    pair = pair_for(config)
+    cost: dict[str, Any] = {}
+    if cell["method"] not in UNTRAINED:
+        cost = _train(config, pair, progress)
+    task = get_task(config.task)
+    examples = task.load(grid.split, grid.test_prompts, data_path=config.data_path)
+    encoded = encode_for(pair, examples, config).encoded
+    if cell["method"] == "teacher":
+        report = evaluate_generator(
+            pair.teacher, pair, task, encoded, max_new_tokens=config.max_new_tokens, batch_size=100
+        )
+    else:
+        report = evaluate(
+            pair,
+            task,
+            encoded,
+            max_new_tokens=config.max_new_tokens,
+            # one K for every row of a table: the cell's own would judge each by another measure
+            accept_top_k=config.replace(accept_top_k=_judge_k(cell, grid)).top_k_at(config.steps),
+            gamma=config.gamma,
+            batch_size=100,
+        )
+    return {
+        "cell": cell.name,
+        "status": "done",
+        **cell.values,
+        **_measured(report),
+        "corpus": task.corpus_scores(
+            [row.example for row in encoded], [str(c["text"]) for c in report.completions]
+        ),
+        **cost,
+    }
+
+
+def _judge_k(cell: Cell, grid: Grid) -> int | str:
+    plain = Cell(values={k: v for k, v in cell.values.items() if k != "accept_top_k"})
+    return plain.config("runs/grid", grid.fixed).accept_top_k
+
+
+def _measured(report: EvalReport) -> dict[str, Any]:
+    return {
+        "metric": next(iter(report.metrics)),
+        "metrics": report.metrics,
+        "n": report.n,
+        "kl_references": report.kl_references,
+        "kl_samples": report.kl_samples,
+        "replacement_rate": report.replacement_rate,
+        "mean_length": report.mean_length,
+        "scores": [completion["score"] for completion in report.completions],
+    }
+
+
+def _train(config: RunConfig, pair: Pair, progress: bool) -> dict[str, Any]:
+    """Train the pair's student; what it cost, and how it went on the way."""
+    run_dir = Path(config.run_dir)
+    begun = (run_dir / "config.json").exists()
+    config = config.replace(
+        resume=begun,
+        save_every=max(25, config.steps // 4),
+        keep_checkpoints=1,
+        trace_prompts=0,
+    )
+    result = train(config, pair=pair, progress=progress)
+    spent: dict[int, float] = {0: 0.0}
+    for record in result.steps:
+        spent[record.step] = spent[record.step - 1] + record.metrics["cpu_seconds"]
+    parts = {
+        f"seconds_{phase}": sum(r.metrics[f"seconds_{phase}"] for r in result.steps)
+        for phase in PHASES
+    }
+    return {
+        "updates": len(result.steps),
+        "cpu_seconds": spent[len(result.steps)],
+        **parts,
+        "completion_tokens": sum(r.metrics["completion_tokens"] for r in result.steps),
+        "curve": [_point(found, spent) for found in Run(run_dir).evals],
+        "replaced": _thinned(result.steps, "replacement_rate"),
+        "teacher_nll": _thinned(result.steps, "teacher_nll"),
+    }
+
+
+def _point(found: Mapping[str, Any], spent: Mapping[int, float]) -> dict[str, Any]:
+    """One evaluation on the way: on validation prompts."""
+    score = next(iter(found["metrics"].values()))["value"]
+    return {
+        "step": found["step"],
+        "cpu_seconds": spent[found["step"]],
+        "score": score,
+        "kl_samples": found["kl_samples"],
+    }
+
+
+def _thinned(steps: Sequence[Any], metric: str, points: int = 20) -> list[tuple[float, float]]:
+    """(last step, mean) of so many stretches of a run."""
+    width = max(1, -(-len(steps) // points))
+    parts = [steps[first : first + width] for first in range(0, len(steps), width)]
+    return [(p[-1].step, sum(r.metrics[metric] for r in p) / len(p)) for p in parts]
+
+
+def start_of(cell: Cell, grid: Grid, folder: Path) -> Path | None:
+    """The student a cell starts from, made if it is not there; None for the pair's own."""
+    if cell.values.get("start", OWN) == OWN:
+        return None
+    pair = cell.config("runs/grid", grid.fixed).pair
+    assert pair is not None  # Grid has checked it
+    return make_start(pair, cell["start"], cell["seed"], folder / "starts")

@@ -1,0 +1,165 @@
+"""skd-lab compare: a grid of runs made into one table with intervals and figures."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from skd_lab.cli.flags import whole_number
+from skd_lab.errors import UsageError
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "compare",
+        help="Run a grid of methods, tasks, starts and seeds, and compare.",
+        description="Run a grid of runs cell by cell and write one table: scores with 95% "
+        "intervals over seeds and prompts, paired differences against skd, distances to the "
+        "teacher, cost; and figures. A call that is stopped goes on when it is given again.",
+    )
+    parser.add_argument(
+        "--preset",
+        choices=("quick", "paper"),
+        help="A grid that is ready: quick (minutes), or paper, that of the committed results.",
+    )
+    parser.add_argument(
+        "--tier",
+        type=whole_number,
+        action="append",
+        metavar="N",
+        help="Tier of --preset paper; may be given several times (default 1 and 2).",
+    )
+    parser.add_argument(
+        "--axis",
+        action="append",
+        default=[],
+        metavar="NAME=V1,V2",
+        help="Values of an axis, in place of the preset's: task, method, prompts (a number or "
+        "full), start (own, barely, sft100, sft1k), seed, accept_top_k, objective, beta, "
+        "on_policy_fraction, learning_rate, loss_temperature, steps.",
+    )
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="A setting of every run, such as steps=500, student=FOLDER or data_path=FILE.",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/compare"),
+        metavar="FOLDER",
+        help="The grid's folder (default runs/compare).",
+    )
+    parser.add_argument(
+        "--test-prompts",
+        type=whole_number,
+        metavar="N",
+        help="Held-out prompts of every evaluation (default 300, or the preset's).",
+    )
+    parser.add_argument(
+        "--split", metavar="NAME", help="Split they come from (default test; validation to tune)."
+    )
+    parser.add_argument(
+        "--workers",
+        type=whole_number,
+        default=1,
+        metavar="N",
+        help="Runs at once, each in a process of its own with one thread (default 1).",
+    )
+    parser.add_argument(
+        "--plan", action="store_true", help="Say which cells there are, and run nothing."
+    )
+    parser.add_argument(
+        "--report-only",
+        action="store_true",
+        help="Run nothing; write table and figures anew from results.jsonl.",
+    )
+    parser.add_argument("--json", action="store_true", help="Print the table as JSON.")
+    parser.add_argument("--quiet", action="store_true", help="Show no progress.")
+
+
+def run(args: argparse.Namespace) -> int:
+    from skd_lab.results import read_results
+
+    if args.report_only:
+        rows = read_results(args.out)
+    else:
+        grid = _grid(args)
+        if args.plan:
+            print("\n".join(cell.name for cell in grid.cells()))
+            return 0
+
+        import torch
+
+        from skd_lab.compare import run_grid
+
+        # two threads are slower than one on models of this size when the machine is shared
+        torch.set_num_threads(1)
+        silent = args.json or args.quiet
+        say = (lambda text: None) if silent else _say
+        rows = run_grid(grid, args.out, workers=args.workers, progress=not silent, say=say)
+
+    from skd_lab.records import to_json
+    from skd_lab.views import grid_table, save_grid, to_markdown
+
+    files = save_grid(rows, args.out)
+    table = grid_table(rows)
+    failed = [row for row in rows if row["status"] == "failed"]
+    if args.json:
+        print(to_json({"rows": table, "files": [str(path) for path in files]}))
+    else:
+        print(to_markdown(table))
+        print(f"{len(rows) - len(failed)} cells done, {len(failed)} failed.")
+        for row in failed:
+            print(f"  {row['cell']}: {row['error']}")
+        print(f"Table and figures: {', '.join(path.name for path in files)} in {args.out}")
+    return 1 if failed else 0
+
+
+def _grid(args: argparse.Namespace) -> Any:
+    from skd_lab.grids import QUICK, Grid, paper_grid
+
+    axes = {}
+    for word in args.axis:
+        name, values = _parts(word, "--axis")
+        axes[name] = [_value(value) for value in values.split(",") if value]
+    changes: dict[str, Any] = {
+        name: _value(v) for name, v in (_parts(w, "--set") for w in args.settings)
+    }
+    if args.tier and args.preset != "paper":
+        raise UsageError("--tier belongs to --preset paper. Give that too, or leave --tier out.")
+    if args.preset == "paper":
+        base = paper_grid(args.tier or (1, 2))
+    else:
+        base = QUICK if args.preset == "quick" else Grid()
+    return Grid(
+        name=base.name,
+        blocks=[{**block, **axes} for block in base.blocks],
+        fixed={**base.fixed, **changes},
+        test_prompts=args.test_prompts or base.test_prompts,
+        split=args.split or base.split,
+    )
+
+
+def _parts(word: str, flag: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not equals or not name:
+        raise UsageError(f"{flag} takes NAME=VALUE, got {word!r}.")
+    return name, value
+
+
+def _value(text: str) -> Any:
+    """A number, true or false where it is one; else the text itself."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, int | float | bool) else text
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

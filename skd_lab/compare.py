@@ -1,0 +1,217 @@
+"""A grid of runs made into one table: cell by cell, resumable, with a forecast.
+
+A grid's folder holds `grid.json` (its definition), `starts/` (students to start from), a run
+folder a cell in `cells/`, each with `cell.json` once it is finished, and `results.jsonl`, a line a
+cell. A cell that is there is not run again; one that failed is in the table with its error, and is
+tried again by the next call.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from skd_lab.cells import run_cell, start_of
+from skd_lab.errors import DataError, SkdError, UsageError
+from skd_lab.files import read_json, write_json_atomic
+from skd_lab.grids import FULL, UNTRAINED, Cell, Grid
+from skd_lab.methods import METHODS, get_method
+from skd_lab.metrics import require_packages
+from skd_lab.results import check_row, write_results
+from skd_lab.tasks import Example, get_task
+
+Say = Callable[[str], None]
+
+
+def run_grid(
+    grid: Grid,
+    folder: str | Path,
+    *,
+    workers: int = 1,
+    progress: bool = True,
+    say: Say = print,
+) -> list[dict[str, Any]]:
+    """Run what is missing of a grid, and write its results.
+
+    Args:
+        grid: what to run.
+        folder: of the grid; one that holds a part of it is gone on with.
+        workers: cells at once, each in a process of its own with one thread.
+        progress: show each run's own bar (with one worker).
+        say: told in a sentence what is done and how much time is left.
+
+    Returns:
+        The rows of results.jsonl: a finished or failed cell each, this call's and those that
+        earlier calls made in the folder.
+
+    Raises:
+        UsageError: another grid's settings in the folder, references that a method needs and a
+            task does not have, a metric whose package is not installed.
+        DataError: a file of the folder that is damaged.
+    """
+    folder = Path(folder)
+    cells = grid.cells()
+    if workers < 1:
+        raise UsageError(f"--workers must be at least 1, got {workers}.")
+    everything = _with_folder(grid, folder)
+    _require_data(grid, cells)
+    rows = {c.name: row for c in everything.cells() if (row := _finished(folder, c))}
+    write_json_atomic(folder / "grid.json", everything.to_dict())
+    missing = [cell for cell in cells if cell.name not in rows]
+    finished = len(cells) - len(missing)
+    say(f"{len(cells)} cells, {finished} of them finished before; {workers} at once")
+    forecast = Forecast(rows.values(), workers)
+    for cell, row in _run_cells(grid, missing, folder, workers, progress):
+        rows[cell.name] = row
+        finished += 1
+        forecast.add(row)
+        write_results(folder, _in_order(everything, rows))
+        left = [c for c in missing if c.name not in rows]
+        done = f"[{finished}/{len(cells)}] {cell.name}: {_outcome(row)}"
+        say(f"{done}; {forecast.words(left)}" if left else done)
+    write_results(folder, _in_order(everything, rows))
+    return _in_order(everything, rows)
+
+
+def _in_order(grid: Grid, rows: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    return [rows[cell.name] for cell in grid.cells() if cell.name in rows]
+
+
+class Forecast:
+    """Seconds a cell takes, by method and updates, from those that are done."""
+
+    def __init__(self, rows: Any, workers: int) -> None:
+        self.seconds: dict[str, list[float]] = {}
+        self.workers = workers
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        if row["status"] == "done":
+            self.seconds.setdefault(row["method"], []).append(row["seconds"])
+
+    def left(self, cells: Sequence[Cell]) -> float | None:
+        """Seconds that these cells will take; None if nothing is known yet."""
+        every = [
+            s for method, found in self.seconds.items() if method not in UNTRAINED for s in found
+        ]
+        known = {method: sum(found) / len(found) for method, found in self.seconds.items()}
+        if not known:
+            return None
+        usual = sum(every) / len(every) if every else max(known.values())
+        return sum(known.get(cell["method"], usual) for cell in cells) / self.workers
+
+    def words(self, cells: Sequence[Cell]) -> str:
+        seconds = self.left(cells)
+        if seconds is None:
+            return f"{len(cells)} cells left"
+        return f"{len(cells)} cells left, about {max(1, round(seconds / 60))} min"
+
+
+def _run_cells(
+    grid: Grid, cells: Sequence[Cell], folder: Path, workers: int, progress: bool
+) -> Any:
+    """Each cell with its row, as they finish."""
+    if workers == 1:
+        for cell in cells:
+            yield cell, run_cell(cell, grid, folder, progress=progress)
+        return
+    # made first: two cells of one start must not make it twice
+    for cell in cells:
+        _try_start(cell, grid, folder)
+    # spawn: a fork of a process with torch's threads can hang
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
+    try:
+        running = {
+            pool.submit(run_cell, cell, grid, folder, progress=False): cell for cell in cells
+        }
+        while running:
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield running.pop(future), future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _try_start(cell: Cell, grid: Grid, folder: Path) -> None:
+    try:
+        start_of(cell, grid, folder)
+    except SkdError:
+        pass  # the cell itself will fail by it, and say so
+
+
+def _finished(folder: Path, cell: Cell) -> dict[str, Any] | None:
+    path = folder / "cells" / cell.name / "cell.json"
+    if not path.exists():
+        return None
+    try:
+        row = read_json(path)
+        check_row(row)
+    except (DataError, ValueError) as error:
+        raise DataError(
+            f"{path} is damaged ({error}). Delete it, and the cell is run again."
+        ) from error
+    return row
+
+
+def _with_folder(grid: Grid, folder: Path) -> Grid:
+    """The grid with the blocks that were run in its folder before.
+
+    Raises:
+        UsageError: if those were run with other settings.
+    """
+    path = folder / "grid.json"
+    if not path.exists():
+        return grid
+    saved, now = read_json(path), grid.to_dict()
+    for name in ("fixed", "test_prompts", "split"):
+        if saved.get(name) != now[name]:
+            raise UsageError(
+                f"The grid in {folder} was made with {name} {saved.get(name)}, and is now asked "
+                f"for {now[name]}: its cells could not be compared. Choose another --out."
+            )
+    blocks = saved.get("blocks", [])
+    return replace(grid, blocks=blocks + [block for block in now["blocks"] if block not in blocks])
+
+
+def _require_data(grid: Grid, cells: Sequence[Cell]) -> None:
+    """Every task's data can be had, and its references where a method trains on them."""
+    loaded: dict[tuple[str, Any], Sequence[Example]] = {}
+    for cell in cells:
+        if cell["method"] in UNTRAINED:
+            continue
+        task, method = get_task(cell["task"]), get_method(cell["method"])
+        require_packages(task.packages, f"task {task.name}")
+        config = cell.config("runs/grid", grid.fixed)
+        key = (task.name, config.n_prompts)
+        if key not in loaded:
+            loaded[key] = task.load("train", config.n_prompts, data_path=config.data_path)
+            wanted = config.n_prompts if cell["prompts"] != FULL else 1
+            if len(loaded[key]) < (wanted or 1):
+                raise UsageError(
+                    f"task {task.name} has {len(loaded[key])} training prompts here, and the grid "
+                    f"asks for {wanted}. Ask for fewer (--axis prompts=...)."
+                )
+        without = sum(example.reference is None for example in loaded[key])
+        if method.needs_reference and without:
+            sampled = [row.name for row in METHODS.values() if not row.needs_reference]
+            raise UsageError(
+                f"method {method.name} trains on references, and {without} of {len(loaded[key])} "
+                f"prompts of task {task.name} have none. Compare methods whose text is sampled "
+                f"({', '.join(sampled)}), or add the references."
+            )
+
+
+def _outcome(row: Mapping[str, Any]) -> str:
+    if row["status"] == "failed":
+        return f"failed: {row['error']}"
+    score = row["metrics"][row["metric"]]["value"]
+    return f"{row['metric'].replace('_', '-')} {score:.1%} in {row['seconds']:.0f} s"

@@ -1,0 +1,54 @@
+"""A comparison's table and figures as files in its folder."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from skd_lab.files import disk_errors, write_json_atomic, write_text_atomic
+from skd_lab.views.grid_figures import (
+    plot_grid_cost,
+    plot_grid_curves,
+    plot_grid_scores,
+    plot_grid_sweep,
+)
+from skd_lab.views.grid_table import grid_table, to_csv, to_markdown
+
+NOTES = """\
+Scores are of greedy completions, with 95% intervals over runs and prompts (both drawn anew, 2,000
+times). "minus skd" is paired: the same start, seed, prompts and uniforms; p is two-sided. With
+fewer than five runs the interval knows little of how much runs differ. KL is KL(teacher || student)
+in nats per token; "replaced" is the share of tokens the teacher refuses at one K for all rows.
+Every method has the same number of updates. "at equal compute" is the validation score when as
+many CPU seconds were spent as the cheapest method with a teacher took in all; the learning rate
+has not come down there, which is to the disadvantage of the dearer methods. Scores on validation
+prompts are of fewer prompts than those of the test.
+"""
+
+
+def save_grid(rows: Sequence[Mapping[str, Any]], folder: str | Path) -> list[Path]:
+    """Write table.md, table.csv, table.json and the figures beside results.jsonl.
+
+    Returns:
+        The files written.
+
+    Raises:
+        SkdError: the disk does not take them.
+    """
+    folder = Path(folder)
+    table = grid_table(rows)
+    files = [folder / name for name in ("table.md", "table.csv", "table.json")]
+    write_text_atomic(files[0], f"{to_markdown(table)}\n{NOTES}")
+    write_text_atomic(files[1], to_csv(table))
+    write_json_atomic(files[2], table)
+    figures = {
+        "scores": plot_grid_scores(rows),
+        "curves": plot_grid_curves(rows),
+        "sweep": plot_grid_sweep(rows),
+        "cost": plot_grid_cost(rows),
+    }
+    for name, figure in figures.items():
+        if figure is not None:
+            files.append(folder / f"{name}.png")
+            with disk_errors(files[-1]):
+                figure.savefig(files[-1], dpi=110, facecolor="white")
+    return files

@@ -1,0 +1,450 @@
+"""Grids of runs: what they hold, that they go on after a stop, and the table they make."""
+
+import csv
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from skd_lab import cells, compare
+from skd_lab.cells import run_cell
+from skd_lab.cli.frame import main
+from skd_lab.compare import Forecast, run_grid
+from skd_lab.errors import DataError, UsageError
+from skd_lab.grids import PAPER_TIERS, QUICK, Cell, Grid, paper_grid
+from skd_lab.metrics import crossed_bootstrap
+from skd_lab.recipes import STARTS, Start
+from skd_lab.results import read_results
+from skd_lab.starts import make_start
+from skd_lab.views import (
+    grid_table,
+    plot_grid_cost,
+    plot_grid_curves,
+    plot_grid_scores,
+    plot_grid_sweep,
+    to_csv,
+    to_markdown,
+)
+from skd_lab.views.grid_table import score_at
+
+SMALL = {"steps": 2, "eval_every": 1, "eval_prompts": 2}
+SQUARE = Grid(
+    blocks=({"method": ("supervised_kd", "skd"), "seed": (0, 1), "prompts": (8,)},),
+    fixed=SMALL,
+    test_prompts=3,
+)
+QUIET = {"progress": False, "say": lambda text: None}
+
+
+def apart_from_time(rows):
+    clocks = re.compile("seconds")
+    return [{k: v for k, v in row.items() if not clocks.search(k) and k != "curve"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def square(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("square")
+    said = []
+    rows = run_grid(SQUARE, folder, progress=False, say=said.append)
+    return folder, rows, said
+
+
+def test_a_grid_gives_a_row_a_cell_and_says_how_far_it_is(square):
+    folder, rows, said = square
+    assert [row["cell"] for row in rows] == [cell.name for cell in SQUARE.cells()]
+    assert [row["method"] for row in rows] == [
+        *("teacher", "start"),
+        *("supervised_kd", "skd") * 2,
+    ]
+    assert all(row["status"] == "done" and len(row["scores"]) == row["n"] == 3 for row in rows)
+    skd = rows[3]
+    assert [point["step"] for point in skd["curve"]] == [0, 1, 2]
+    assert (
+        skd["curve"][-1]["cpu_seconds"] == pytest.approx(skd["cpu_seconds"]) and skd["cpu_seconds"]
+    )
+    assert [step for step, _ in skd["replaced"]] == [1, 2] and skd["updates"] == 2
+    assert rows[0]["kl_samples"] is None and skd["kl_samples"] > 0
+    assert read_results(folder) == rows
+    assert said[0] == "6 cells, 0 of them finished before; 1 at once"
+    assert re.fullmatch(r"\[1/6\] .*facts-exact.* s; 5 cells left, about 1 min", said[1])
+    assert not list(folder.glob("cells/*/checkpoints"))
+    assert (folder / "cells" / skd["cell"] / "student").is_dir()
+
+
+def test_a_finished_cell_is_not_run_again(square, monkeypatch):
+    folder, rows, _ = square
+    monkeypatch.setattr(compare, "run_cell", lambda *args, **kw: pytest.fail("ran"))
+    assert run_grid(SQUARE, folder, **QUIET) == rows
+
+
+def test_a_stopped_grid_goes_on_with_the_cell_it_was_at(square, tmp_path, monkeypatch):
+    _, straight, _ = square
+    original, trained = cells.train, []
+
+    def stopped(config, **settings):
+        trained.append(config.run_dir)
+        if len(trained) == 3:
+            # a kill in the middle: the folder is begun, and there is no checkpoint
+            original(config.replace(steps=1, save_every=9), **settings)
+            raise KeyboardInterrupt
+        return original(config, **settings)
+
+    monkeypatch.setattr(cells, "train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run_grid(SQUARE, tmp_path, **QUIET)
+    assert len(read_results(tmp_path)) == 4
+    run_dir = tmp_path / "cells" / SQUARE.cells()[4].name
+    assert run_dir.is_dir() and not (run_dir / "cell.json").exists()
+    monkeypatch.undo()
+    (run_dir / "config.json").write_text(_config_of(straight, square[0], run_dir))
+    for left in (run_dir / "checkpoints").iterdir():
+        left.rename(run_dir / left.name)
+    rows = run_grid(SQUARE, tmp_path, **QUIET)
+    assert apart_from_time(rows) == apart_from_time(straight)
+
+
+def _config_of(rows, folder, run_dir):
+    """The config.json the whole run would have begun with."""
+    config = json.loads((folder / "cells" / run_dir.name / "config.json").read_text())
+    return json.dumps({**config, "run_dir": str(run_dir)})
+
+
+def test_a_failed_cell_is_in_the_table_and_the_rest_goes_on(tmp_path):
+    grid = Grid(
+        blocks=({"method": ("sft", "skd"), "prompts": (8,), "learning_rate": (1e30, 1e-3)},),
+        fixed={"steps": 3},
+        test_prompts=2,
+    )
+    rows = run_grid(grid, tmp_path, **QUIET)
+    failed = [row for row in rows if row["status"] == "failed"]
+    assert {(row["method"], row["learning_rate"]) for row in failed} == {
+        ("sft", 1e30),
+        ("skd", 1e30),
+    }
+    assert all("became" in row["error"] for row in failed)
+    assert len(rows) == 6 and rows[-1]["status"] == "done"
+    text = to_markdown(grid_table(rows))
+    assert "| skd lr=1e+30 | 0 | failed: The" in text and "| skd lr=0.001 | 1 |" in text
+    for figure in (plot_grid_scores(rows), plot_grid_curves(rows), plot_grid_cost(rows)):
+        assert isinstance(figure, Figure)
+    # tried again by the next call, the others are not
+    assert main(["compare", "--out", str(tmp_path), "--report-only"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"methods": ["skd"]}, "no axis 'methods'. Choose one of: task, method"),
+        ({"method": ["sdk"]}, "sdk.*on_policy_kd"),
+        ({"task": ["sums"]}, "unknown task 'sums'"),
+        ({"start": ["weak"]}, "axis start: 'weak' is none of own, barely, sft100"),
+        ({"prompts": [0]}, "axis prompts: 0 is no whole number above 0 or full"),
+        ({"prompts": ["all"]}, "axis prompts: 'all'"),
+        ({"seed": [-1]}, "axis seed: -1"),
+        ({"seed": []}, "axis seed has no value"),
+        ({"objective": ["kl"]}, "kl"),
+        ({"accept_top_k": [0]}, "accept-top-k"),
+        ({"steps": ["many"]}, "--steps must be a whole number, got many"),
+        ({"task": ["gsm8k"], "start": ["barely"]}, "task 'gsm8k' has none with these models"),
+    ],
+)
+def test_axes_that_cannot_be_are_refused_before_anything_runs(axes, message):
+    with pytest.raises(UsageError, match=message):
+        Grid(blocks=(axes,))
+
+
+def test_settings_that_cannot_be_are_refused():
+    with pytest.raises(UsageError, match="--set run_dir: no such setting"):
+        Grid(fixed={"run_dir": "x"})
+    with pytest.raises(UsageError, match="--test-prompts must be at least 1, got 0"):
+        Grid(test_prompts=0)
+    with pytest.raises(UsageError, match="no split 'exam'"):
+        Grid(split="exam")
+
+
+def test_axes_a_method_does_not_know_make_no_cells():
+    grid = Grid(
+        blocks=(
+            {
+                "method": ["sft", "skd", "gkd"],
+                "accept_top_k": [1, 5],
+                "objective": ["forward_kl", "reverse_kl"],
+            },
+        )
+    )
+    trained = [cell.name for cell in grid.cells() if cell["method"] not in ("start", "teacher")]
+    assert trained == [
+        "summaries-sft-100-own-s0",
+        "summaries-skd-100-own-s0-k1",
+        "summaries-skd-100-own-s0-k1-reverse_kl",
+        "summaries-skd-100-own-s0-k5",
+        "summaries-skd-100-own-s0-k5-reverse_kl",
+        "summaries-gkd-100-own-s0-forward_kl",
+        "summaries-gkd-100-own-s0-reverse_kl",
+    ]
+
+
+def test_cells_go_seed_by_seed_behind_the_start_they_begin_with():
+    grid = Grid(blocks=({"method": ["sft", "skd"], "start": ["sft100"], "seed": [1, 0]},))
+    assert [cell.name for cell in grid.cells()] == [
+        "summaries-teacher",
+        "summaries-start-sft100-s1",
+        "summaries-sft-100-sft100-s1",
+        "summaries-skd-100-sft100-s1",
+        "summaries-start-sft100-s0",
+        "summaries-sft-100-sft100-s0",
+        "summaries-skd-100-sft100-s0",
+    ]
+    schedule = Cell(values={"task": "summaries", "method": "skd", "accept_top_k": "updates:1..25"})
+    assert schedule.name == "summaries-skd-kupdates_1..25"
+
+
+def test_the_presets_are_grids_and_paper_has_what_the_paper_compares():
+    assert {cell["task"] for cell in QUICK.cells()} == {"summaries", "arithmetic"}
+    first = paper_grid([1]).cells()
+    trained = [cell for cell in first if cell["method"] not in ("start", "teacher")]
+    assert len(trained) == 2 * 5 * 2 * 5
+    assert len(paper_grid().cells()) > len(first)
+    assert set(PAPER_TIERS) == {1, 2, 3}
+    with pytest.raises(UsageError, match="there is no tier 4"):
+        paper_grid([4])
+
+
+def test_another_grid_s_settings_are_refused_and_more_cells_are_not(square):
+    folder, rows, _ = square
+    other = Grid(blocks=SQUARE.blocks, fixed={**SMALL, "steps": 3}, test_prompts=3)
+    with pytest.raises(UsageError, match="made with fixed .*--out"):
+        run_grid(other, folder, **QUIET)
+    before = (folder / "grid.json").read_text()
+    # a part of it runs nothing, and takes nothing away from what is there
+    assert run_grid(SQUARE.with_axes({"seed": (1,)}), folder, **QUIET) == rows
+    assert read_results(folder) == rows
+    blocks = json.loads((folder / "grid.json").read_text())["blocks"]
+    assert blocks[:1] == json.loads(before)["blocks"] and len(blocks) == 2
+
+
+def test_damaged_files_are_named(square, tmp_path):
+    path = tmp_path / "results.jsonl"
+    good = (square[0] / "results.jsonl").read_text()
+    path.write_text(good + '{"cell": "x"}\n')
+    with pytest.raises(DataError, match="results.jsonl, line 7: no row .*no field status"):
+        read_results(tmp_path)
+    path.write_text(good[:-40])
+    with pytest.raises(DataError, match="results.jsonl, line 6"):
+        read_results(tmp_path)
+    row = json.loads(good.splitlines()[2])
+    path.write_text(json.dumps({**row, "scores": [1.0]}) + "\n")
+    with pytest.raises(DataError, match="line 1: .*1 scores of 3 prompts"):
+        read_results(path)
+    cell = tmp_path / "cells" / SQUARE.cells()[0].name / "cell.json"
+    cell.parent.mkdir(parents=True)
+    cell.write_text("{")
+    with pytest.raises(DataError, match="cell.json is damaged .*Delete it"):
+        run_grid(SQUARE, tmp_path, **QUIET)
+
+
+def test_references_that_a_method_needs_are_missed_before_anything_runs(tmp_path):
+    lines = [{"prompt": f"Say {n}."} for n in range(40)]
+    data = tmp_path / "prompts.jsonl"
+    data.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    fixed = {**SMALL, "data_path": str(data)}
+    axes = {"task": ("jsonl",), "prompts": (8,)}
+    grid = Grid(blocks=({**axes, "method": ("on_policy_kd", "sft")},), fixed=fixed)
+    with pytest.raises(UsageError, match="sft trains on references, and 8 of 8 prompts .*skd"):
+        run_grid(grid, tmp_path / "grid", **QUIET)
+    assert not (tmp_path / "grid").exists()
+    many = Grid(blocks=({**axes, "prompts": (99,), "method": ("skd",)},), fixed=fixed)
+    with pytest.raises(UsageError, match="has 32 training prompts here, and the grid asks for 99"):
+        run_grid(many, tmp_path / "grid", **QUIET)
+
+
+def test_a_metric_without_its_package_stops_the_grid_first(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    grid = Grid(blocks=({"task": ("translation",)},), fixed=SMALL)
+    with pytest.raises(UsageError, match="task translation is scored by the package sacrebleu"):
+        run_grid(grid, tmp_path, **QUIET)
+
+
+def test_a_start_is_made_once_and_is_its_seeds_own(tmp_path, monkeypatch):
+    tiny = {"tiny-qwen3": {"barely": Start(8, 2)}}
+    monkeypatch.setattr("skd_lab.starts.STARTS", tiny)
+    first = make_start("tiny-qwen3", "barely", 0, tmp_path)
+    written = (first / "model.safetensors").stat().st_mtime_ns
+    assert make_start("tiny-qwen3", "barely", 0, tmp_path) == first
+    assert (first / "model.safetensors").stat().st_mtime_ns == written
+    other = make_start("tiny-qwen3", "barely", 1, tmp_path)
+    again = make_start("tiny-qwen3", "barely", 0, tmp_path / "again")
+    weights = [(f / "model.safetensors").read_bytes() for f in (first, other, again)]
+    assert weights[0] == weights[2] != weights[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [first.name, other.name, "again"]
+    )
+    with pytest.raises(UsageError, match="no start 'sft1k' for pair 'tiny-qwen3'"):
+        make_start("tiny-qwen3", "sft1k", 0, tmp_path)
+    assert set(STARTS["tiny-qwen3"]) == {"barely", "sft100", "sft1k"}
+
+
+def test_a_cell_starts_from_its_start(tmp_path, monkeypatch):
+    monkeypatch.setattr("skd_lab.starts.STARTS", {"tiny-qwen3": {"barely": Start(8, 2)}})
+    grid = Grid(
+        blocks=({"method": ("sft",), "start": ("barely",), "prompts": (8,)},),
+        fixed=SMALL,
+        test_prompts=2,
+    )
+    row = run_cell(grid.cells()[-1], grid, tmp_path)
+    assert row["status"] == "done"
+    start = make_start("tiny-qwen3", "barely", 0, tmp_path / "starts")
+    config = json.loads((tmp_path / "cells" / row["cell"] / "config.json").read_text())
+    assert config["student"] == str(start)
+
+
+@pytest.mark.slow
+def test_two_workers_make_the_same_table(square, tmp_path):
+    rows = run_grid(SQUARE, tmp_path, workers=2, **QUIET)
+    assert apart_from_time(rows) == apart_from_time(square[1])
+
+
+def test_the_forecast_goes_by_method():
+    def done(method, seconds):
+        return {"status": "done", "method": method, "seconds": seconds}
+
+    cells_left = [Cell(values={"method": name}) for name in ("skd", "sft", "skd")]
+    forecast = Forecast([], workers=1)
+    assert forecast.left(cells_left) is None and forecast.words(cells_left) == "3 cells left"
+    for row in (done("teacher", 1), done("sft", 10), done("sft", 20), {"status": "failed"}):
+        forecast.add(row)
+    # of skd nothing is known: as long as a usual training, the teacher's evaluation is none
+    assert forecast.left(cells_left) == 15 * 3
+    forecast.add(done("skd", 100))
+    assert forecast.left(cells_left) == 215
+    assert Forecast([done("skd", 100)], workers=2).left(cells_left[:1]) == 50
+
+
+def row_of(method, seed, scores, cost=None, curve=None, **values):
+    row = {"cell": f"{method}{seed}", "status": "done", "task": "summaries", "method": method}
+    row |= {"prompts": 100, "start": "own", "seed": seed, "metric": "m", "n": len(scores)}
+    row |= {"scores": scores, "seconds": 1.0, "kl_references": 0.5, "cpu_seconds": cost}
+    return row | {"curve": curve, **values}
+
+
+def test_the_table_by_hand():
+    curve = [
+        {"step": 0, "cpu_seconds": 0.0, "score": 0.0},
+        {"step": 1, "cpu_seconds": 20.0, "score": 0.8},
+    ]
+    rows = [
+        row_of("supervised_kd", 0, [1.0, 0.0, 0.0, 0.0], cost=10.0),
+        row_of("supervised_kd", 1, [1.0, 1.0, 0.0, 0.0], cost=10.0),
+        row_of("skd", 1, [1.0, 1.0, 1.0, 0.0], cost=20.0, curve=curve),
+        row_of("skd", 1, [1.0, 1.0, 1.0, 1.0], cost=20.0, accept_top_k=5),
+    ]
+    supervised, skd, k5 = grid_table(rows)
+    assert (supervised["value"], supervised["runs"]) == (3 / 8, 2)
+    # paired on the seed both have
+    assert supervised["minus_baseline"] == pytest.approx(-1 / 4)
+    assert (k5["name"], k5["minus_baseline"]) == ("skd K=5", pytest.approx(1 / 4))
+    assert skd["minus_baseline"] is None and skd["kl_references"] == 0.5
+    # the cheapest method with a teacher took 10 seconds: half way along skd's line
+    assert skd["at_equal_compute"] == pytest.approx(0.4) and k5["at_equal_compute"] is None
+    assert skd["kl_samples"] is None
+    read = list(csv.DictReader(io.StringIO(to_csv([supervised, skd, k5]))))
+    assert read[1]["name"] == "skd" and float(read[1]["value"]) == 0.75 and read[1]["p"] == ""
+    text = to_markdown([supervised, skd, k5])
+    assert text.startswith("### summaries, 100 prompts, start own\n")
+    assert "| supervised_kd | 2 | 37.5% [" in text and "| -25.0 [" in text
+
+
+def test_a_curve_is_read_between_its_points():
+    curve = [{"cpu_seconds": 0.0, "score": 0.2}, {"cpu_seconds": 10.0, "score": 0.4}]
+    assert score_at(curve, 5.0) == pytest.approx(0.3) and score_at(curve, 50.0) == 0.4
+    assert score_at([], 5.0) is None and score_at(None, 5.0) is None
+
+
+def test_figures_of_a_grid(square):
+    _, rows, _ = square
+    scores, curves, cost = (
+        plot(rows) for plot in (plot_grid_scores, plot_grid_curves, plot_grid_cost)
+    )
+    assert [t.get_text() for t in scores.axes[0].get_yticklabels()] == [
+        *("teacher", "skd", "supervised_kd", "start"),
+    ]
+    assert len(curves.axes) == 4
+    lines = {line.get_label(): line for line in curves.axes[-1].get_legend().get_lines()}
+    assert set(lines) == {"supervised_kd", "skd"}
+    # told apart without colour, too
+    assert len({line.get_linestyle() for line in lines.values()}) == 2
+    assert len({line.get_color() for line in lines.values()}) == 2
+    assert len(cost.axes[0].patches) == 2 * 4
+    assert plot_grid_sweep(rows) is None
+    swept = [
+        row_of("skd", seed, [float(seed), 1.0, 0.0], accept_top_k=k)
+        for seed in (0, 1)
+        for k in (1, 5, "updates:1..5")
+    ]
+    labels = plot_grid_sweep(swept).axes[0].get_xticklabels()
+    assert [t.get_text() for t in labels] == ["1", "5", "updates:1..5"]
+    assert plot_grid_scores([]).axes == []
+
+
+def test_the_command_plans_runs_and_reports(square, capsys):
+    folder = str(square[0])
+    words = ["--axis", "method=supervised_kd,skd", "--axis", "seed=0,1", "--axis", "prompts=8"]
+    words += ["--set", "steps=2", "--set", "eval_every=1", "--set", "eval_prompts=2"]
+    words = ["compare", *words, "--test-prompts", "3", "--out", folder]
+    assert main([*words, "--plan"]) == 0
+    assert capsys.readouterr().out.split() == [cell.name for cell in SQUARE.cells()]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in found["rows"]] == ["start", "supervised_kd", "skd", "teacher"]
+    assert main(["compare", "--out", folder, "--report-only"]) == 0
+    shown = capsys.readouterr().out
+    assert "### summaries, 8 prompts, start own" in shown and "6 cells done, 0 failed" in shown
+    names = {path.name for path in square[0].iterdir()}
+    assert {"table.md", "table.csv", "table.json", "scores.png", "curves.png"} <= names
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--axis", "method"], "takes NAME=VALUE, got 'method'"),
+        (["--axis", "colour=red"], "no axis 'colour'"),
+        (["--axis", "seed=x"], "axis seed: 'x'"),
+        (["--tier", "1"], "--tier belongs to --preset paper"),
+        (["--preset", "paper", "--tier", "9"], "no tier 9"),
+        (["--set", "color=1"], "no such setting"),
+        (["--workers", "0"], "--workers must be at least 1"),
+    ],
+)
+def test_the_command_refuses_what_cannot_be(words, message, tmp_path, capsys):
+    assert main(["compare", *words, "--out", str(tmp_path / "grid")]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "grid").exists()
+
+
+def test_crossed_intervals_cover_both_kinds_of_luck():
+    rng = np.random.default_rng(0)
+    inside, alone = 0, 0
+    for trial in range(300):
+        runs, prompts = rng.normal(0, 0.1, (8, 1)), rng.normal(0, 0.5, (1, 60))
+        values = 0.3 + runs + prompts + rng.normal(0, 0.3, (8, 60))
+        mean, low, high, p = crossed_bootstrap(values, seed=trial, draws=300)
+        inside += low <= 0.3 <= high
+        assert mean == pytest.approx(values.mean()) and 0 < p <= 1
+        _, low, high, _ = crossed_bootstrap(values[:1], seed=trial, draws=300)
+        alone += low <= 0.3 <= high
+    # 95% asked for; one run alone says nothing of how runs differ and is too sure of itself
+    assert 0.90 <= inside / 300 <= 0.99 and alone < inside
+
+
+def test_crossed_p_values_are_fair_where_nothing_differs():
+    rng = np.random.default_rng(1)
+    found = [crossed_bootstrap(rng.normal(0, 1, (6, 40)), seed=n, draws=300)[3] for n in range(300)]
+    assert np.mean(np.array(found) < 0.05) < 0.08
+    assert crossed_bootstrap(np.ones((3, 20)), seed=0)[3] == 1 / 2000
+    assert crossed_bootstrap(np.zeros((3, 20)), seed=0)[3] == 1.0
+    for values in ([], [[]], [[1.0, np.nan]], [[1.0], [1.0, 2.0]]):
+        with pytest.raises(UsageError, match="same prompts|runs x prompts"):
+            crossed_bootstrap(values, seed=0)
