@@ -86,8 +86,8 @@ class Meter:
         self._last = now
 
 
-Place = tuple[type, str, "str | Callable[..., str | None]"]
-"""A class, the name of its method, and the region (or what tells it from the arguments)."""
+Place = tuple[Any, str, "str | Callable[..., str | None]"]
+"""A class (or module), the name of its method, the region (or what tells it by the arguments)."""
 
 
 @contextlib.contextmanager

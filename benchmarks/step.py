@@ -14,6 +14,7 @@ from benchmarks.machine import write_result
 from benchmarks.meter import REGIONS, Meter, peak_memory
 from benchmarks.sizes import SIZES, Size
 from benchmarks.step_rows import WITHOUT_TRL, Row, quiet, step_rows
+from skd_lab.decode import Decoder
 
 
 class Observation:
@@ -124,10 +125,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3, help="timed steps in every repeat")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compile", action="store_true", help="our decoding by torch.compile")
     parser.add_argument("--no-memory", action="store_true", help="spare the last round")
     parser.add_argument("--save", help="name of the file in results/")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    Decoder.compiled = args.compile
     size = SIZES[args.size]
     with quiet():
         rows = step_rows(args.rows)

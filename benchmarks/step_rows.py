@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+import skd_lab.step
 from benchmarks.meter import ROLLOUT, Meter, Place, wrapped
 from benchmarks.sizes import Size, as_words, make_data, make_pair, make_texts
 from skd_lab.config import RunConfig
 from skd_lab.decode import Decoder
-from skd_lab.layers import FlatLayers
 from skd_lab.methods import Method
 from skd_lab.step import StudentLoss
 from skd_lab.train import _Loop, train
@@ -48,7 +48,7 @@ def ours(method: str, gamma: Any, size: Size, steps: int, meter: Meter, observe:
         (Method, "write", ROLLOUT),
         (StudentLoss, "forward", "projection and loss"),
         (Decoder, "_forward", lambda decoder, *_: meter.of_forward(decoder.model)),
-        (FlatLayers, "forward", lambda layers, *_: meter.of_forward(layers.model)),
+        (skd_lab.step, "_seen_by", lambda teacher, *_: meter.of_forward(teacher)),
         *_common(meter, pair),
     ]
     with tempfile.TemporaryDirectory() as folder, wrapped(meter, places):

@@ -47,6 +47,10 @@ class Decoder:
         keep_hidden: also return the last hidden states.
     """
 
+    compiled = False
+    """Set it to True to have torch.compile run the flat layers: a minute of compiling in every
+    process (on a CPU a C++ compiler must be there), then faster steps; see docs/performance.md."""
+
     _cache: PositionCache | None = None
     _flat: FlatLayers | None = None
     _last_position: Tensor
@@ -94,6 +98,9 @@ class Decoder:
         capacity = int(lengths.max()) + max_new_tokens
         if FlatLayers.fit(self.model):
             self._flat = FlatLayers(self.model, len(prompts), capacity)
+            step = self._flat.forward
+            # dynamic: rows leave and texts grow, and none of it may compile anew
+            self._flat_step = torch.compile(step, dynamic=True) if self.compiled else step
         else:
             self._cache = PositionCache(self.model.config, capacity)
         self._prefill([prompt[:-1] for prompt in prompts])
@@ -111,9 +118,11 @@ class Decoder:
         self, ids: Tensor, positions: Tensor, visible: int, prefill: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         if self._flat is not None:
-            hidden = self._flat.forward(ids, positions, visible, from_start=prefill)
-            # nobody looks at the logits of a prompt
-            logits = self._flat.logits(hidden[:, :0] if prefill else hidden)
+            if prefill:
+                hidden = self._flat.forward(ids, positions, visible, from_start=True)
+                return hidden[..., :0], None  # nobody looks at the logits of a prompt
+            hidden = self._flat_step(ids, positions, visible)
+            logits = self._flat.logits(hidden)
             return logits[..., : self.vocab_size], hidden if self.keep_hidden else None
         assert self._cache is not None
         mask = self._cache.at(positions, visible, self.model.dtype)

@@ -1,6 +1,7 @@
 """The flat layers equal the module's, and step aside where something is unknown about a model."""
 
 import copy
+import shutil
 
 import pytest
 import torch
@@ -95,6 +96,22 @@ def test_a_teacher_scores_as_its_module_does(architecture, monkeypatch):
     theirs = teacher_states(teacher, rollouts, pad_id=0)
     assert ours.shape == (14, 16)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_layers_give_the_same_logits(monkeypatch):
+    model = tiny_model("qwen3", seed=3, vocab_size=VOCAB, dtype=torch.float32, sharpness=1.0)
+    monkeypatch.setattr(Decoder, "compiled", True)
+    flat, module = decoders(model, monkeypatch)
+    position = torch.tensor([len(prompt) - 1 for prompt in PROMPTS])
+    generator = torch.Generator().manual_seed(0)
+    for width in (1, 1, 4, 2, 1):
+        ids = torch.randint(1, VOCAB, (len(PROMPTS), width), generator=generator)
+        with torch.no_grad():
+            ours, theirs = flat.feed(ids, position), module.feed(ids, position)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+        position = position + width
 
 
 def fits(model):
