@@ -22,9 +22,9 @@ from skd_lab.records import Rollout
 from skd_lab.sampling import sample, token_log_probs
 
 ADAPTIVE = "adaptive"
-"""As gamma: draft as many tokens as stand together half of the time, by the acceptance so far."""
+"""As gamma: one token more than stand together half of the time, by the acceptance so far."""
 
-_LONGEST = 16
+_LONGEST = 10  # beyond it a block rarely pays for what it throws away: docs/performance.md
 
 
 class DraftAndVerify:
@@ -253,12 +253,12 @@ class _Acceptance:
 
     def __init__(self) -> None:
         # what 5 would follow from, with the weight of about 8 blocks
-        self.verified, self.accepted = 40.0, 40 * 0.5 ** (1 / 5)
+        self.verified, self.accepted = 40.0, 40 * 0.5 ** (1 / 4)
 
     @property
     def gamma(self) -> int:
         rate = min(self.accepted / self.verified, 0.999)
-        return max(1, min(_LONGEST, round(math.log(0.5) / math.log(rate))))
+        return min(_LONGEST, 1 + round(math.log(0.5) / math.log(rate)))
 
     def after(self, kept: Int[Tensor, " rows"], refused: Bool[Tensor, " rows"]) -> int:
         """The next block's gamma."""
