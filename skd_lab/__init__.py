@@ -9,9 +9,11 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from skd_lab.compare import run_grid as run_grid
     from skd_lab.config import RunConfig as RunConfig
     from skd_lab.encode import encode_examples as encode_examples
     from skd_lab.evaluate import evaluate as evaluate
+    from skd_lab.grids import Grid as Grid
     from skd_lab.losses import forward_kl as forward_kl
     from skd_lab.losses import generalized_jsd as generalized_jsd
     from skd_lab.losses import reverse_kl as reverse_kl
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from skd_lab.records import Trace as Trace
     from skd_lab.records import read_traces as read_traces
     from skd_lab.records import write_traces as write_traces
+    from skd_lab.results import read_results as read_results
     from skd_lab.rollout import reference_rollout as reference_rollout
     from skd_lab.rollout import student_rollout as student_rollout
     from skd_lab.rollout import teacher_rollout as teacher_rollout
@@ -48,6 +51,10 @@ if TYPE_CHECKING:
     from skd_lab.tasks import TASKS as TASKS
     from skd_lab.tasks import get_task as get_task
     from skd_lab.train import train as train
+    from skd_lab.views import grid_table as grid_table
+    from skd_lab.views import plot_grid_curves as plot_grid_curves
+    from skd_lab.views import plot_grid_scores as plot_grid_scores
+    from skd_lab.views import plot_grid_sweep as plot_grid_sweep
     from skd_lab.views import plot_strip as plot_strip
     from skd_lab.views import plot_training as plot_training
     from skd_lab.views import redecide as redecide
@@ -58,9 +65,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "compare": ["run_grid"],
     "config": ["RunConfig"],
     "encode": ["encode_examples"],
     "evaluate": ["evaluate"],
+    "grids": ["Grid"],
     "losses": [
         "forward_kl",
         "generalized_jsd",
@@ -74,6 +83,7 @@ _PUBLIC = {
     "presets": ["with_preset"],
     "recording": ["record_traces"],
     "records": ["EvalReport", "Rollout", "StepRecord", "Trace", "read_traces", "write_traces"],
+    "results": ["read_results"],
     "rollout": ["reference_rollout", "student_rollout", "teacher_rollout"],
     "runs": ["Run", "list_runs"],
     "sampling": ["GREEDY", "SamplingPolicy", "draw_uniforms", "sample", "teacher_rank"],
@@ -82,6 +92,10 @@ _PUBLIC = {
     "tasks": ["TASKS", "get_task"],
     "train": ["train"],
     "views": [
+        "grid_table",
+        "plot_grid_curves",
+        "plot_grid_scores",
+        "plot_grid_sweep",
         "plot_strip",
         "plot_training",
         "redecide",

@@ -20,6 +20,7 @@ from skd_lab.grids import FULL, UNTRAINED, Cell, Grid
 from skd_lab.methods import METHODS, get_method
 from skd_lab.metrics import require_packages
 from skd_lab.results import check_row, write_results
+from skd_lab.stopping import Stopped
 from skd_lab.tasks import Example, get_task
 
 Say = Callable[[str], None]
@@ -50,6 +51,7 @@ def run_grid(
         UsageError: another grid's settings in the folder, references that a method needs and a
             task does not have, a metric whose package is not installed.
         DataError: a file of the folder that is damaged.
+        Stopped: a KeyboardInterrupt that says how far the grid is.
     """
     folder = Path(folder)
     cells = grid.cells()
@@ -63,14 +65,22 @@ def run_grid(
     finished = len(cells) - len(missing)
     say(f"{len(cells)} cells, {finished} of them finished before; {workers} at once")
     forecast = Forecast(rows.values(), workers)
-    for cell, row in _run_cells(grid, missing, folder, workers, progress):
-        rows[cell.name] = row
-        finished += 1
-        forecast.add(row)
-        write_results(folder, _in_order(everything, rows))
-        left = [c for c in missing if c.name not in rows]
-        done = f"[{finished}/{len(cells)}] {cell.name}: {_outcome(row)}"
-        say(f"{done}; {forecast.words(left)}" if left else done)
+    try:
+        for cell, row in _run_cells(grid, missing, folder, workers, progress):
+            rows[cell.name] = row
+            finished += 1
+            forecast.add(row)
+            write_results(folder, _in_order(everything, rows))
+            left = [c for c in missing if c.name not in rows]
+            done = f"[{finished}/{len(cells)}] {cell.name}: {_outcome(row)}"
+            say(f"{done}; {forecast.words(left)}" if left else done)
+    except KeyboardInterrupt as stop:
+        number = getattr(stop, "exit_code", 130) - 128
+        raise Stopped(
+            f"Stopped; {finished} of {len(cells)} cells are finished and in {folder}. The same "
+            "command goes on with the others, and with the one that was going on.",
+            number,
+        ) from None
     write_results(folder, _in_order(everything, rows))
     return _in_order(everything, rows)
 

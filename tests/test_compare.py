@@ -19,6 +19,7 @@ from skd_lab.metrics import crossed_bootstrap
 from skd_lab.recipes import STARTS, Start
 from skd_lab.results import read_results
 from skd_lab.starts import make_start
+from skd_lab.stopping import Stopped
 from skd_lab.views import (
     grid_table,
     plot_grid_cost,
@@ -93,7 +94,7 @@ def test_a_stopped_grid_goes_on_with_the_cell_it_was_at(square, tmp_path, monkey
         return original(config, **settings)
 
     monkeypatch.setattr(cells, "train", stopped)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped, match="4 of 6 cells are finished"):
         run_grid(SQUARE, tmp_path, **QUIET)
     assert len(read_results(tmp_path)) == 4
     run_dir = tmp_path / "cells" / SQUARE.cells()[4].name

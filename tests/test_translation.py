@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from itertools import product
@@ -9,6 +10,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from skd_lab.cli.frame import main
 from skd_lab.errors import UsageError
 from skd_lab.loading import load_tokenizer
 from skd_lab.metrics import (
@@ -270,3 +272,12 @@ def test_a_file_and_too_many_sentences_are_refused():
         TASK.load("train", 1, data_path="x.jsonl")
     with pytest.raises(UsageError, match="different problems"):
         TASK.load("test", 10**15)
+
+
+def test_evaluate_shows_corpus_scores_with_their_signature(capsys):
+    words = ["evaluate", "--task", "translation", "--pair", "tiny-qwen3", "--n", "2"]
+    assert main([*words, "--max-new-tokens", "8"]) == 0
+    assert re.search(r"corpus bleu +[\d.]+%   nrefs:var\|.*version:", capsys.readouterr().out)
+    assert main([*words, "--max-new-tokens", "8", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found["corpus"]) == {"bleu", "chrf"} and found["n"] == 2

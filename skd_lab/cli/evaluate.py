@@ -1,6 +1,7 @@
 """skd-lab evaluate: a student's held-out score and its distance to the teacher."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,14 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.eval_batch_size,
         name=pair.names["student"],
     )
+    rows, texts = [row.example for row in data.encoded], [c["text"] for c in report.completions]
+    corpus = task.corpus_scores(rows, [str(text) for text in texts])
+    line = report.to_json()
+    if corpus:
+        line = json.dumps({**json.loads(line), "corpus": corpus}, ensure_ascii=False)
     if args.output:
-        write_text_atomic(args.output, report.to_json() + "\n")
-    print(report.to_json() if args.json else _as_text(report, data))
+        write_text_atomic(args.output, line + "\n")
+    print(line if args.json else _as_text(report, data, corpus))
     return 0
 
 
@@ -98,7 +104,7 @@ def _of_run(folder: Path) -> dict[str, Any]:
     return {**values, "student": str(student), "resume": False, "overwrite": False}
 
 
-def _as_text(report: Any, data: Any) -> str:
+def _as_text(report: Any, data: Any, corpus: dict[str, Any]) -> str:
     def figure(value: float, form: str) -> str:
         return "-" if value != value else format(value, form)
 
@@ -109,6 +115,8 @@ def _as_text(report: Any, data: Any) -> str:
     for name, score in report.metrics.items():
         interval = f"95% interval {score['low']:.1%} to {score['high']:.1%}"
         lines.append(f"  {name:<26} {score['value']:>8.1%}   {interval}")
+    for name, score in corpus.items():
+        lines.append(f"  {'corpus ' + name:<26} {score['value']:>8.1%}   {score['signature']}")
     lines += [
         f"  {'KL on references':<26} {figure(report.kl_references, '>8.4f')}   nats per token",
         f"  {'KL on own samples':<26} {figure(report.kl_samples, '>8.4f')}   nats per token",
