@@ -3,7 +3,6 @@
 Opening the page loads no model and asks no other machine for anything.
 """
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ from skd_lab.app.endpoints_more import add_more_endpoints  # noqa: E402
 from skd_lab.app.frame import Frame  # noqa: E402
 from skd_lab.app.library import Library  # noqa: E402
 from skd_lab.app.models import Models  # noqa: E402
-from skd_lab.app.parts import script  # noqa: E402
+from skd_lab.app.parts import drawn, script  # noqa: E402
 from skd_lab.app.tab_branch import add_branch  # noqa: E402
 from skd_lab.app.tab_compare import add_compare  # noqa: E402
 from skd_lab.app.tab_draft import add_draft  # noqa: E402
@@ -76,12 +75,11 @@ def build_app(
             library=library, models=Models(), own_models=own_models, mine=gr.State([]), app=app
         )
         gr.Markdown(INTRO)
-        with gr.Tabs(overflow_behavior="wrap") as tabs:
+        with gr.Tabs(overflow_behavior="wrap"):
             for address, label, add in TABS:
                 with gr.Tab(label, id=address) as tab:
                     add(frame, tab)
-                tab.select(None, None, None, js=NOTE, api_visibility="private")
-        _route(app, tabs)
+        drawn(script("route.js"), padding=False)
         add_endpoints(frame)
         add_more_endpoints(frame)
 
@@ -129,31 +127,3 @@ def _theme() -> gr.themes.Base:
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",
     )
-
-
-# Tabs report that they were opened late, and not always in order: the first one does so at the
-# start, whatever the address asks for. So it is the open tab itself that is noted, and nothing
-# before the tab that was asked for has opened.
-NOTE = """() => setTimeout(() => {
-  const open = document.querySelector('[role="tab"][aria-selected="true"]')?.dataset.tabId;
-  if (!open || window.skdWanted === undefined) return;
-  if (window.skdWanted && window.skdWanted !== open) return;
-  window.skdWanted = "";
-  if (location.hash.slice(1).split(/[&?]/)[0] !== open) location.hash = open;
-}, 100)"""
-FOLLOW = """() => {
-  const wanted = location.hash.slice(1).split(/[&?]/)[0], found = %s.includes(wanted);
-  const open = document.querySelector('[role="tab"][aria-selected="true"]')?.dataset.tabId;
-  window.skdWanted = found && wanted !== open ? wanted : "";
-  return found ? { __type__: "update", selected: wanted } : { __type__: "update" };
-}"""
-
-
-def _route(app: gr.Blocks, tabs: gr.Tabs) -> None:
-    """The tab follows the address, at the start and whenever it changes."""
-    follow = FOLLOW % json.dumps([address for address, _, _ in TABS])
-    router = gr.HTML(
-        "", html_template="", css_template="", js_on_load=script("route.js"), padding=False
-    )
-    for event in (app.load, router.moved):
-        event(None, None, tabs, js=follow, api_visibility="private")
