@@ -183,7 +183,7 @@ def growth_figure(result: dict[str, Any], path: Path) -> None:
         axes.plot(places, cost, "o-", color="#0072B2")
         axes.set_xscale("log", base=2)
         axes.set_xticks(places, [str(place) for place in places])
-        axes.set_ylim(0)
+        axes.set_ylim(0, 1.1 * max(cost))
         axes.set_xlabel(label)
         axes.set_ylabel("CPU ms a kept token")
         axes.spines[["top", "right"]].set_visible(False)
@@ -197,6 +197,7 @@ def measured() -> str:
     for size in ("S", "M"):
         for name, title in (
             (f"step_{size}", f"An optimizer step, size {size}"),
+            (f"step_{size}_compiled", f"Size {size}, our decoding by torch.compile"),
             (f"step_{size}_defaults", f"TRL's defaults at size {size}"),
             (f"rollout_{size}", f"Rollouts alone, size {size}"),
         ):

@@ -48,8 +48,8 @@ class Decoder:
     """
 
     compiled = False
-    """Set it to True to have torch.compile run the flat layers: a minute of compiling in every
-    process (on a CPU a C++ compiler must be there), then faster steps; see docs/performance.md."""
+    """Set it to True to have torch.compile run steps of one token: half a minute of compiling in
+    every process (on a CPU a C++ compiler must be there), then faster; see docs/performance.md."""
 
     _cache: PositionCache | None = None
     _flat: FlatLayers | None = None
@@ -98,9 +98,9 @@ class Decoder:
         capacity = int(lengths.max()) + max_new_tokens
         if FlatLayers.fit(self.model):
             self._flat = FlatLayers(self.model, len(prompts), capacity)
-            step = self._flat.forward
             # dynamic: rows leave and texts grow, and none of it may compile anew
-            self._flat_step = torch.compile(step, dynamic=True) if self.compiled else step
+            step = self._flat.forward
+            self._one = torch.compile(step, dynamic=True) if self.compiled else step
         else:
             self._cache = PositionCache(self.model.config, capacity)
         self._prefill([prompt[:-1] for prompt in prompts])
@@ -121,7 +121,9 @@ class Decoder:
             if prefill:
                 hidden = self._flat.forward(ids, positions, visible, from_start=True)
                 return hidden[..., :0], None  # nobody looks at the logits of a prompt
-            hidden = self._flat_step(ids, positions, visible)
+            # more tokens than one are bound by matrix products, which compiling leaves as they are
+            run = self._one if ids.shape[1] == 1 else self._flat.forward
+            hidden = run(ids, positions, visible)
             logits = self._flat.logits(hidden)
             return logits[..., : self.vocab_size], hidden if self.keep_hidden else None
         assert self._cache is not None
