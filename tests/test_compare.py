@@ -379,6 +379,10 @@ def test_figures_of_a_grid(square):
     assert len({line.get_linestyle() for line in lines.values()}) == 2
     assert len({line.get_color() for line in lines.values()}) == 2
     assert len(cost.axes[0].patches) == 2 * 4
+    # a method looks the same in every group, whatever else is in it
+    groups = [row_of("sft", 0, [1.0]), row_of("skd", 0, [1.0]), row_of("skd", 0, [0.0], steps=9)]
+    first, second = plot_grid_scores(groups).axes
+    assert first.lines[0].get_color() == second.lines[0].get_color() != first.lines[3].get_color()
     assert plot_grid_sweep(rows) is None
     swept = [
         row_of("skd", seed, [float(seed), 1.0, 0.0], accept_top_k=k)

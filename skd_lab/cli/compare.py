@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     if args.report_only:
         rows = read_results(args.out)
     else:
-        grid = _grid(args)
+        grid = grid_from(args)
         if args.plan:
             print("\n".join(cell.name for cell in grid.cells()))
             return 0
@@ -120,7 +120,8 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _grid(args: argparse.Namespace) -> Any:
+def grid_from(args: argparse.Namespace) -> Any:
+    """The grid that the words of a command ask for."""
     from skd_lab.grids import QUICK, Grid, paper_grid
 
     axes = {}

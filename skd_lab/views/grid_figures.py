@@ -1,6 +1,7 @@
 """A comparison's rows as figures: scores, learning curves, sweeps, cost. Returned, never shown."""
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -18,6 +19,7 @@ from skd_lab.views.grid_table import (
     variant,
 )
 
+Rows = Sequence[Mapping[str, Any]]
 _INK = "#16202b"
 _GREY = "#6b7280"
 PHASES = {
@@ -28,14 +30,14 @@ PHASES = {
 }
 
 
-def plot_grid_scores(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def plot_grid_scores(rows: Rows) -> Figure:
     """A panel a group: each method's score with its 95% interval, and every run as a point."""
     found = _drawable(rows)
     figure, panels = _panels([[where] for where, _ in found], width=6.4)
     for (axes,), (where, members) in zip(panels, found, strict=True):
         table = [row for row in grid_table(members) if row["runs"]]
         for place, row in enumerate(reversed(table)):
-            colour = _look(row["name"], names(members))[0]
+            colour = _look(row["name"], rows)[0]
             axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.2)
             axes.plot(row["value"], place, "o", color=colour, markersize=7)
             runs = [r for r in members if variant(r) == row["name"] and r["status"] == "done"]
@@ -50,7 +52,7 @@ def plot_grid_scores(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def plot_grid_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def plot_grid_curves(rows: Rows) -> Figure:
     """A row of panels a group: validation score over updates, the same over CPU seconds, tokens
     the teacher replaced, and the teacher's NLL of the text trained on. Means over the runs.
     """
@@ -60,7 +62,7 @@ def plot_grid_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
         # a sweep has a picture of its own; here the methods as they are
         plain = [r for r in everyone if variant(r) == r["method"]]
         members = plain if any(r["method"] not in UNTRAINED for r in plain) else everyone
-        score = [_curve(members, "step", "score"), _curve(members, "cpu_seconds", "score")]
+        score = [_curve(members, rows, axis) for axis in ("step", "cpu_seconds")]
         heads = ["validation score", "validation score over compute"]
         for axes, lines, head, below in zip(
             row, score, heads, ("optimizer step", "CPU seconds"), strict=False
@@ -76,14 +78,14 @@ def plot_grid_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
             ("tokens the teacher replaced", "teacher's NLL of the text (nats a token)"),
             strict=True,
         ):
-            lines = _over_training(members, key)
+            lines = _series(members, rows, key, itemgetter(key))
             draw_series(axes, lines, 1)
             finish_axes(axes, head, _INK, rate=key == "replaced")
         _legend(row[-1], score[0])
     return figure
 
 
-def plot_grid_sweep(rows: Sequence[Mapping[str, Any]], axis: str = "accept_top_k") -> Figure | None:
+def plot_grid_sweep(rows: Rows, axis: str = "accept_top_k") -> Figure | None:
     """Score over the values of an axis, with 95% intervals; None if no group has two of them."""
     chosen = []
     for where, members in _drawable(rows):
@@ -122,7 +124,7 @@ def plot_grid_sweep(rows: Sequence[Mapping[str, Any]], axis: str = "accept_top_k
     return figure
 
 
-def plot_grid_cost(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def plot_grid_cost(rows: Rows) -> Figure:
     """A panel a group: seconds an update of each method takes, by what they are spent on."""
     found = _drawable(rows)
     figure, panels = _panels([[where] for where, _ in found], width=6.4)
@@ -142,7 +144,7 @@ def plot_grid_cost(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _drawable(rows: Sequence[Mapping[str, Any]]) -> list[tuple[dict[str, Any], list]]:
+def _drawable(rows: Rows) -> list[tuple[dict[str, Any], list]]:
     """Groups in which something was trained."""
     return [
         (where, members)
@@ -176,24 +178,20 @@ def _finish(axes: Axes, head: str, below: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _look(name: str, others: Sequence[str]) -> tuple[str, Any]:
-    """Colour and dash of a variant: the same in every panel of a group."""
+def _look(name: str, rows: Rows) -> tuple[str, Any]:
+    """Colour and dash of a variant: the same in every panel of a figure."""
     if name in UNTRAINED:
         return _GREY, ":"
-    place = [other for other in others if other not in UNTRAINED].index(name)
+    place = [other for other in names(rows) if other not in UNTRAINED].index(name)
     return COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]
 
 
-def _curve(members: Sequence[Mapping[str, Any]], x: str, y: str) -> list[Series]:
-    return _series(members, lambda row: [(p[x], p[y]) for p in row["curve"]], "curve")
+def _curve(members: Rows, rows: Rows, x: str) -> list[Series]:
+    return _series(members, rows, "curve", lambda row: [(p[x], p["score"]) for p in row["curve"]])
 
 
-def _over_training(members: Sequence[Mapping[str, Any]], key: str) -> list[Series]:
-    return _series(members, lambda row: row[key], key)
-
-
-def _series(members: Sequence[Mapping[str, Any]], points: Any, key: str) -> list[Series]:
-    """A line a variant: the mean of its runs, point by point."""
+def _series(members: Rows, rows: Rows, key: str, points: Any) -> list[Series]:
+    """A line a variant: the mean of its runs, point by point; looks as in all of the rows."""
     lines = []
     for name in names(members):
         runs = [points(r) for r in members if variant(r) == name and r.get(key)]
@@ -205,5 +203,5 @@ def _series(members: Sequence[Mapping[str, Any]], points: Any, key: str) -> list
             [sum(run[n][part] for run in known) / len(known) for n in range(count)]
             for part in (0, 1)
         ]
-        lines.append(Series(name, means[0], means[1], *_look(name, names(members))))
+        lines.append(Series(name, means[0], means[1], *_look(name, rows)))
     return lines
