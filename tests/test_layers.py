@@ -2,6 +2,9 @@
 
 import copy
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -100,18 +103,40 @@ def test_a_teacher_scores_as_its_module_does(architecture, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_compiled_layers_give_the_same_logits(monkeypatch):
-    model = tiny_model("qwen3", seed=3, vocab_size=VOCAB, dtype=torch.float32, sharpness=1.0)
-    monkeypatch.setattr(Decoder, "compiled", True)
-    flat, module = decoders(model, monkeypatch)
-    position = torch.tensor([len(prompt) - 1 for prompt in PROMPTS])
-    generator = torch.Generator().manual_seed(0)
-    for width in (1, 1, 4, 2, 1):
-        ids = torch.randint(1, VOCAB, (len(PROMPTS), width), generator=generator)
-        with torch.no_grad():
-            ours, theirs = flat.feed(ids, position), module.feed(ids, position)
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
-        position = position + width
+def test_compiled_steps_give_the_same_logits():
+    # in a process of its own: here every call is type-checked, which cannot be compiled
+    checked = subprocess.run(
+        [sys.executable, "-c", COMPILED], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert checked.stdout.split() == ["compiled"] * 4 + ["plain"] + ["compiled"] * 2
+
+
+COMPILED = """
+import torch
+from tiny import tiny_model
+from skd_lab.decode import Decoder
+
+torch.set_grad_enabled(False)
+model = tiny_model("qwen3", seed=3, dtype=torch.float32, sharpness=1.0)
+prompts = [[5, 6, 7], [8], [9, 10, 11, 12, 13]]
+plain = Decoder(model, prompts, max_new_tokens=12)
+Decoder.compiled = True
+fast = Decoder(model, prompts, max_new_tokens=12)
+inner, calls = fast._one, []
+fast._one = lambda *a: (calls.append(a), inner(*a))[1]
+position = torch.tensor([len(prompt) - 1 for prompt in prompts])
+for step, width in enumerate((1, 1, 1, 1, 3, 1, 1)):
+    if step == 6:
+        plain.select_rows(torch.tensor([2, 0])), fast.select_rows(torch.tensor([2, 0]))
+        position = position[[2, 0]]
+    ids = (3 + torch.arange(len(position) * width) % 20).view(len(position), width)
+    before = len(calls)
+    ours, theirs = fast.feed(ids, position)[0], plain.feed(ids, position)[0]
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    print("compiled" if len(calls) > before else "plain")
+    position = position + width
+"""
 
 
 def fits(model):
