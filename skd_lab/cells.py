@@ -46,7 +46,7 @@ def run_cell(cell: Cell, grid: Grid, folder: Path, *, progress: bool = False) ->
 def _run_cell(
     cell: Cell, grid: Grid, folder: Path, run_dir: Path, progress: bool
 ) -> dict[str, Any]:
-    config = cell.config(str(run_dir), grid.fixed)
+    config = grid.config(cell, str(run_dir))
     if start := start_of(cell, grid, folder):
         config = config.replace(student=str(start))
     pair = pair_for(config)
@@ -75,6 +75,7 @@ def _run_cell(
         "cell": cell.name,
         "status": "done",
         **cell.values,
+        "chosen_rate": grid.chosen.get(cell.setting),
         **_measured(report),
         "corpus": task.corpus_scores(
             [row.example for row in encoded], [str(c["text"]) for c in report.completions]
@@ -85,7 +86,7 @@ def _run_cell(
 
 def _judge_k(cell: Cell, grid: Grid) -> int | str:
     plain = Cell(values={k: v for k, v in cell.values.items() if k != "accept_top_k"})
-    return plain.config("runs/grid", grid.fixed).accept_top_k
+    return grid.config(plain).accept_top_k
 
 
 def _measured(report: EvalReport) -> dict[str, Any]:
@@ -152,6 +153,6 @@ def start_of(cell: Cell, grid: Grid, folder: Path) -> Path | None:
     """The student a cell starts from, made if it is not there; None for the pair's own."""
     if cell.values.get("start", OWN) == OWN:
         return None
-    pair = cell.config("runs/grid", grid.fixed).pair
+    pair = grid.config(cell).pair
     assert pair is not None  # Grid has checked it
     return make_start(pair, cell["start"], cell["seed"], folder / "starts")

@@ -1,4 +1,4 @@
-"""Grids of runs as data: axes, the cells they make, and the presets of `skd-lab compare`."""
+"""Grids of runs as data: axes, and the cells they make."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,9 +9,9 @@ from typing import Any
 
 from skd_lab.config import RunConfig
 from skd_lab.errors import UsageError
-from skd_lab.methods import METHODS, Method, get_method
+from skd_lab.methods import Method, get_method
 from skd_lab.objectives import get_objective
-from skd_lab.presets import PRESETS, with_preset
+from skd_lab.presets import with_preset
 from skd_lab.recipes import STARTS, task_of
 from skd_lab.tasks import get_task
 
@@ -59,8 +59,13 @@ class Cell:
         words = [f"{_LETTERS.get(axis, '')}{value}" for axis, value in self.values.items()]
         return re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(words))
 
+    @property
+    def setting(self) -> str:
+        """Its name without the seed: a learning rate is chosen for this."""
+        return Cell(values={k: v for k, v in self.values.items() if k != "seed"}).name
+
     def config(self, run_dir: str, fixed: Mapping[str, Any]) -> RunConfig:
-        """What trains it, all but the student it starts from."""
+        """What trains it under these fields, all but the student it starts from."""
         given = {**fixed, **{k: v for k, v in self.values.items() if k not in ("prompts", "start")}}
         if given["method"] in UNTRAINED:
             given["method"] = "sft"
@@ -81,6 +86,9 @@ class Grid:
         fixed: fields of RunConfig that are the same in every cell.
         test_prompts: held-out prompts of every evaluation.
         split: they are of this split.
+        rates: learning rates to choose from, on validation, for each method and setting; none to
+            use the one of `fixed` or of the pair.
+        chosen: what was chosen, by a cell's `setting`.
 
     Raises:
         UsageError: for an unknown axis or value; names the choices.
@@ -91,6 +99,8 @@ class Grid:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     test_prompts: int = 300
     split: str = "test"
+    rates: Sequence[float] = ()
+    chosen: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.test_prompts < 1:
@@ -106,7 +116,9 @@ class Grid:
                 check_axis(axis, values)
         for cell in self.cells():
             get_task(cell["task"]).check_request(self.split, None)
-            config = cell.config("runs/grid", self.fixed)  # refuses what cannot be
+            config = self.config(cell)  # refuses what cannot be
+            for rate in self.rates:
+                config.replace(learning_rate=rate)
             if "start" in cell.values:
                 self._check_start(cell, config)
 
@@ -133,6 +145,11 @@ class Grid:
                     found.setdefault(cell.name, cell)
         return list(found.values())
 
+    def config(self, cell: Cell, run_dir: str = "runs/grid") -> RunConfig:
+        """What trains a cell, all but the student it starts from."""
+        rate = self.chosen.get(cell.setting)
+        return cell.config(run_dir, {**self.fixed, **({"learning_rate": rate} if rate else {})})
+
     def with_axes(self, axes: Mapping[str, Sequence[Any]]) -> "Grid":
         """The same grid with other values on some axes, in every block."""
         if not axes:
@@ -147,6 +164,7 @@ class Grid:
             "fixed": dict(self.fixed),
             "test_prompts": self.test_prompts,
             "split": self.split,
+            "rates": list(self.rates),
         }
 
 
@@ -202,89 +220,3 @@ def check_axis(axis: str, values: Iterable[Any]) -> None:
 def _require(axis: str, value: Any, holds: bool, what: str) -> None:
     if not holds:
         raise UsageError(f"axis {axis}: {value!r} {what}.")
-
-
-RIVALS = ("sft", "supervised_kd", "on_policy_kd", "imit_kd", "skd")
-"""The methods that the paper sets side by side."""
-_OTHERS = tuple(name for name in METHODS if name not in RIVALS)
-_FIVE = tuple(range(5))
-
-# per block: quick is one answer in minutes, paper is every question the project can ask
-QUICK = Grid(
-    name="quick",
-    blocks=(
-        {"task": ("summaries",), "method": RIVALS, "start": ("sft100",)},
-        {
-            "task": ("arithmetic",),
-            "method": ("supervised_kd", "on_policy_kd", "skd"),
-            "prompts": (200,),
-        },
-    ),
-    fixed={"steps": 120, "eval_every": 40, "eval_prompts": 40},
-    test_prompts=200,
-)
-PAPER_TIERS: Mapping[int, Sequence[Mapping[str, Sequence[Any]]]] = MappingProxyType(
-    {
-        1: (
-            {
-                "task": ("summaries", "arithmetic"),
-                "method": RIVALS,
-                "start": ("barely", "sft100"),
-                "seed": _FIVE,
-            },
-        ),
-        2: (
-            {"method": _OTHERS, "start": ("sft100",), "seed": _FIVE},
-            {"method": RIVALS, "prompts": (1000,), "start": ("sft1k",), "seed": _FIVE},
-            {
-                "method": ("skd",),
-                "start": ("barely", "sft100"),
-                "seed": (0, 1, 2),
-                "accept_top_k": (1, 2, 3, 5, 10, 25, 1024, "updates:25..1"),
-            },
-            {
-                "method": ("on_policy_kd", "skd"),
-                "start": ("sft100",),
-                "seed": (0, 1, 2),
-                "objective": ("forward_kl", "reverse_kl", "generalized_jsd"),
-            },
-        ),
-        3: (
-            {
-                "task": ("translation", "instruction"),
-                "method": RIVALS,
-                "prompts": (1000,),
-                "start": ("barely", "sft1k"),
-                "seed": (0, 1, 2),
-            },
-        ),
-    }
-)
-"""By tier, each complete before the next. Tier 3 waits for bundled pairs of its tasks."""
-
-
-def paper_grid(tiers: Iterable[int] = (1, 2)) -> Grid:
-    """The grid of the committed results.
-
-    Raises:
-        UsageError: for a tier there is not, or one whose tasks have no bundled pair yet.
-    """
-    chosen = list(tiers)
-    for tier in chosen:
-        if tier not in PAPER_TIERS:
-            raise UsageError(
-                f"there is no tier {tier}. Choose of: {', '.join(map(str, PAPER_TIERS))}."
-            )
-        made = {preset.get("task", RunConfig.task) for preset in PRESETS.values()}
-        tasks = {task for block in PAPER_TIERS[tier] for task in block.get("task", AXES["task"])}
-        if missing := sorted(tasks - made):
-            raise UsageError(
-                f"tier {tier} needs a bundled pair for {' and '.join(missing)}, and there is none "
-                "yet. Choose another --tier, or give a teacher of your own (--set teacher=...)."
-            )
-    return Grid(
-        name="paper",
-        blocks=[block for tier in chosen for block in PAPER_TIERS[tier]],
-        fixed={"steps": 200, "eval_every": 50, "eval_prompts": 50},
-        test_prompts=500,
-    )

@@ -14,12 +14,13 @@ from skd_lab.cells import run_cell
 from skd_lab.cli.frame import main
 from skd_lab.compare import Forecast, run_grid
 from skd_lab.errors import DataError, UsageError
-from skd_lab.grids import PAPER_TIERS, QUICK, Cell, Grid, paper_grid
+from skd_lab.grids import Cell, Grid
 from skd_lab.metrics import crossed_bootstrap
 from skd_lab.recipes import STARTS, Start
 from skd_lab.results import read_results
 from skd_lab.starts import make_start
 from skd_lab.stopping import Stopped
+from skd_lab.studies import PAPER_TIERS, QUICK, paper_grid
 from skd_lab.views import (
     grid_table,
     plot_grid_cost,
@@ -302,6 +303,42 @@ def test_a_cell_starts_from_its_start(tmp_path, monkeypatch):
     assert config["student"] == str(start)
 
 
+def test_learning_rates_are_chosen_on_validation_for_each_method(tmp_path, monkeypatch):
+    monkeypatch.setattr(compare, "TUNING_PROMPTS", 2)
+    axes = {"method": ("sft", "skd"), "prompts": (8,)}
+    grid = Grid(blocks=(axes,), fixed={"steps": 2}, test_prompts=2, rates=(1e-5, 1e30, 1e-3))
+    asked = []
+
+    def pretend(cell, grid, folder, *, progress):
+        """Scores in which sft does best at 1e-5, skd at 1e-3; a third rate fails."""
+        asked.append((cell["method"], cell.values.get("seed"), grid.split, grid.config(cell)))
+        rate = grid.config(cell).learning_rate
+        row = {"cell": cell.name, **cell.values}
+        if rate == 1e30 and cell["method"] not in ("start", "teacher"):
+            return {**row, "status": "failed", "error": "The loss became nan."}
+        value = 0.9 if (cell["method"] == "sft") == (rate == 1e-5) else 0.1
+        row |= {"status": "done", "metric": "m", "metrics": {"m": {"value": value}}, "n": 1}
+        row |= {"kl_samples": 0.1, "chosen_rate": grid.chosen.get(cell.setting)}
+        return {**row, "scores": [value], "seconds": 1.0}
+
+    monkeypatch.setattr(compare, "run_cell", pretend)
+    rows = run_grid(grid, tmp_path, **QUIET)
+    table = {row["name"]: row for row in grid_table(rows)}
+    assert {name: row["chosen_rate"] for name, row in table.items()} == {
+        **{"start": None, "teacher": None},
+        **{"sft": 1e-5, "skd": 1e-3},
+    }
+    assert "chosen on validation prompts: sft 1e-05, skd 0.001." in to_markdown(table.values())
+    trained = [one for one in asked if one[0] in ("sft", "skd")]
+    assert {(seed, split) for _, seed, split, _ in trained[:6]} == {(1000, "validation")}
+    assert [(m, s, split, c.learning_rate) for m, s, split, c in trained[6:]] == [
+        ("sft", 0, "test", 1e-5),
+        ("skd", 0, "test", 1e-3),
+    ]
+    with pytest.raises(UsageError, match="made with rates"):
+        run_grid(Grid(blocks=(axes,), fixed={"steps": 2}, test_prompts=2), tmp_path, **QUIET)
+
+
 @pytest.mark.slow
 def test_two_workers_make_the_same_table(square, tmp_path):
     rows = run_grid(SQUARE, tmp_path, workers=2, **QUIET)
@@ -421,6 +458,8 @@ def test_the_command_plans_runs_and_reports(square, capsys):
         (["--preset", "paper", "--tier", "9"], "no tier 9"),
         (["--set", "color=1"], "no such setting"),
         (["--workers", "0"], "--workers must be at least 1"),
+        (["--tune", "fast"], "takes numbers with commas, got 'fast'"),
+        (["--tune", "-1"], "--learning-rate must be above 0"),
     ],
 )
 def test_the_command_refuses_what_cannot_be(words, message, tmp_path, capsys):

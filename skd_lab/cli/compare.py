@@ -64,6 +64,14 @@ def add_parser(subparsers: Any) -> None:
         "--split", metavar="NAME", help="Split they come from (default test; validation to tune)."
     )
     parser.add_argument(
+        "--tune",
+        type=_rates,
+        default=(),
+        metavar="R1,R2",
+        help="Choose every method's learning rate from these, on validation prompts, with a seed "
+        "that the table has not.",
+    )
+    parser.add_argument(
         "--workers",
         type=whole_number,
         default=1,
@@ -122,7 +130,8 @@ def run(args: argparse.Namespace) -> int:
 
 def grid_from(args: argparse.Namespace) -> Any:
     """The grid that the words of a command ask for."""
-    from skd_lab.grids import QUICK, Grid, paper_grid
+    from skd_lab.grids import Grid
+    from skd_lab.studies import QUICK, paper_grid
 
     axes = {}
     for word in args.axis:
@@ -143,6 +152,7 @@ def grid_from(args: argparse.Namespace) -> Any:
         fixed={**base.fixed, **changes},
         test_prompts=args.test_prompts or base.test_prompts,
         split=args.split or base.split,
+        rates=args.tune,
     )
 
 
@@ -151,6 +161,13 @@ def _parts(word: str, flag: str) -> tuple[str, str]:
     if not equals or not name:
         raise UsageError(f"{flag} takes NAME=VALUE, got {word!r}.")
     return name, value
+
+
+def _rates(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.split(",") if word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"takes numbers with commas, got {text!r}") from None
 
 
 def _value(text: str) -> Any:

@@ -28,7 +28,7 @@ COLUMNS = (
     *("task", "prompts", "start", "steps", "name", "runs", "n", "metric", "value", "low", "high"),
     *("minus_baseline", "minus_low", "minus_high", "p", "kl_references", "kl_samples"),
     *("replacement_rate", "mean_length", "updates", "completion_tokens", "cpu_seconds"),
-    *("at_equal_compute", "failed", "error"),
+    *("at_equal_compute", "chosen_rate", "failed", "error"),
 )
 """Of the CSV. Rates and scores in [0, 1], KL in nats per token, seconds of CPU."""
 
@@ -117,6 +117,8 @@ def to_markdown(table: Sequence[Mapping[str, Any]], baseline: str = BASELINE) ->
         lines = [f"### {title(rows[0])}", "", head]
         lines.append("|---|" + "---:|" * (head.count("|") - 2))
         lines += [_line(row, baseline) for row in rows]
+        if rates := [f"{r['name']} {r['chosen_rate']:g}" for r in rows if r["chosen_rate"]]:
+            lines += ["", f"Learning rates, chosen on validation prompts: {', '.join(rates)}."]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
@@ -163,6 +165,7 @@ def _row(
     means = ("kl_references", "kl_samples", "replacement_rate", "mean_length", "updates")
     for key in (*means, "completion_tokens", "cpu_seconds"):
         made[key] = _mean([row.get(key) for row in done])
+    made["chosen_rate"] = done[0].get("chosen_rate")
     if budget is not None:
         made["at_equal_compute"] = _mean([score_at(row.get("curve"), budget) for row in done])
     return made

@@ -1,0 +1,96 @@
+"""Grids that are ready: a quick one, and the one of the committed results, tier by tier."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from skd_lab.config import RunConfig
+from skd_lab.errors import UsageError
+from skd_lab.grids import AXES, Grid
+from skd_lab.methods import METHODS
+from skd_lab.presets import PRESETS
+
+RIVALS = ("sft", "supervised_kd", "on_policy_kd", "imit_kd", "skd")
+"""The methods that the paper sets side by side."""
+_OTHERS = tuple(name for name in METHODS if name not in RIVALS)
+_FIVE = tuple(range(5))
+
+# per block: quick is one answer in minutes, paper is every question the project can ask
+QUICK = Grid(
+    name="quick",
+    blocks=(
+        {"task": ("summaries",), "method": RIVALS, "start": ("sft100",)},
+        {
+            "task": ("arithmetic",),
+            "method": ("supervised_kd", "on_policy_kd", "skd"),
+            "prompts": (200,),
+        },
+    ),
+    fixed={"steps": 120, "eval_every": 40, "eval_prompts": 40},
+    test_prompts=200,
+)
+PAPER_TIERS: Mapping[int, Sequence[Mapping[str, Sequence[Any]]]] = MappingProxyType(
+    {
+        1: (
+            {
+                "task": ("summaries", "arithmetic"),
+                "method": RIVALS,
+                "start": ("barely", "sft100"),
+                "seed": _FIVE,
+            },
+        ),
+        2: (
+            {"method": _OTHERS, "start": ("sft100",), "seed": _FIVE},
+            {"method": RIVALS, "prompts": (1000,), "start": ("sft1k",), "seed": _FIVE},
+            {
+                "method": ("skd",),
+                "start": ("barely", "sft100"),
+                "seed": (0, 1, 2),
+                "accept_top_k": (1, 2, 3, 5, 10, 25, 1024, "updates:25..1"),
+            },
+            {
+                "method": ("on_policy_kd", "skd"),
+                "start": ("sft100",),
+                "seed": (0, 1, 2),
+                "objective": ("forward_kl", "reverse_kl", "generalized_jsd"),
+            },
+        ),
+        3: (
+            {
+                "task": ("translation", "instruction"),
+                "method": RIVALS,
+                "prompts": (1000,),
+                "start": ("barely", "sft1k"),
+                "seed": (0, 1, 2),
+            },
+        ),
+    }
+)
+"""By tier, each complete before the next. Tier 3 waits for bundled pairs of its tasks."""
+
+
+def paper_grid(tiers: Iterable[int] = (1, 2)) -> Grid:
+    """The grid of the committed results.
+
+    Raises:
+        UsageError: for a tier there is not, or one whose tasks have no bundled pair yet.
+    """
+    chosen = list(tiers)
+    for tier in chosen:
+        if tier not in PAPER_TIERS:
+            raise UsageError(
+                f"there is no tier {tier}. Choose of: {', '.join(map(str, PAPER_TIERS))}."
+            )
+        made = {preset.get("task", RunConfig.task) for preset in PRESETS.values()}
+        tasks = {task for block in PAPER_TIERS[tier] for task in block.get("task", AXES["task"])}
+        if missing := sorted(tasks - made):
+            raise UsageError(
+                f"tier {tier} needs a bundled pair for {' and '.join(missing)}, and there is none "
+                "yet. Choose another --tier, or give a teacher of your own (--set teacher=...)."
+            )
+    return Grid(
+        name="paper",
+        blocks=[block for tier in chosen for block in PAPER_TIERS[tier]],
+        fixed={"steps": 200, "eval_every": 50, "eval_prompts": 50},
+        test_prompts=500,
+    )
