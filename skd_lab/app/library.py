@@ -115,7 +115,8 @@ class Library:
         folder = files("skd_lab").joinpath("bundled", "traces")
         if not folder.is_dir():
             return {}
-        found = sorted((item.name, item) for item in folder.iterdir())
+        # the last name first: the task of the pair that is there unasked, and texts before numbers
+        found = sorted(((item.name, item) for item in folder.iterdir()), reverse=True)
         return {
             f"recorded: {name.removesuffix('.ndjson')}": item
             for name, item in found
