@@ -37,7 +37,7 @@ def test_instructions_repeat_by_seed_and_grow_by_prefix():
 def test_the_text_is_pinned():
     """Models are trained on this very text: a change needs new models."""
     text = json.dumps([(e.messages, e.reference) for e in TASK.load("train", 100)])
-    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "1c0c20bd67296cf4"
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "fc9fe47d373c0767"
 
 
 def test_held_out_pairs_of_steps_are_in_the_test_alone():
@@ -124,7 +124,7 @@ def test_references_use_every_wording_and_all_are_right():
     assert valid_answers(FISH) == [
         "Reverse: eggs fish cat\nAdd: eggs fish cat dog\n#### eggs fish cat dog",
         "1. eggs fish cat\n2. eggs fish cat dog\n#### eggs fish cat dog",
-        "eggs fish cat\neggs fish cat dog\n#### eggs fish cat dog",
+        " eggs fish cat\n eggs fish cat dog\n#### eggs fish cat dog",
     ]
 
 

@@ -112,10 +112,12 @@ def valid_answers(problem: Instruction) -> list[str]:
     end = f"#### {lines[-1]}"
     named = [f"{name}: {line}" for name, line in zip(names, lines, strict=True)]
     numbered = [f"{n}. {line}" for n, line in enumerate(lines, start=1)]
+    # indented, so that an item is the same token at the start of a line and inside one
+    bare = [f" {line}" for line in [*spelled, *lines]]
     texts = (
         [*(f"Letters: {line}" for line in spelled), *named, end],
         [*(f"0. {line}" for line in spelled), *numbered, end],
-        [*spelled, *lines, end],
+        [*bare, end],
     )
     return ["\n".join(text) for text in texts]
 
