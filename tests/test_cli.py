@@ -233,3 +233,18 @@ def test_a_closed_pipe_is_no_error():
         process.stdout.close()
         said = process.stderr.read().decode()
     assert said == "" and process.returncode == 0
+
+
+@pytest.mark.parametrize("found", [None, "2.3.0"])
+def test_tools_for_language_models_need_their_package(found, monkeypatch, capsys):
+    from importlib.metadata import PackageNotFoundError
+
+    def version(name):
+        if found is None:
+            raise PackageNotFoundError(name)
+        return found
+
+    monkeypatch.setattr("skd_lab.cli.app.version", version)
+    assert main(["app", "--mcp"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"which is {found or 'not installed'}" in said and "skd-lab[mcp]" in said

@@ -2,11 +2,12 @@
 
 import argparse
 import ipaddress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from skd_lab.cli.flags import whole_number
-from skd_lab.errors import SkdError
+from skd_lab.errors import SkdError, UsageError
 
 
 def add_parser(subparsers: Any) -> None:
@@ -41,24 +42,53 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--port", type=whole_number, metavar="N", help="Port (a free one from 7860 on)."
     )
+    parser.add_argument(
+        "--mcp",
+        action="store_true",
+        help="Offer the public endpoints as tools to language models, too (Model Context Protocol).",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.mcp:
+        _require_mcp()
     from skd_lab.app import build_app, launch
 
     # a visitor from elsewhere must not make this machine read its folders or fetch from the Hub
     app = build_app(args.runs_dir, args.run_folder, own_models=_is_here(args.host))
     try:
         # quiet: gradio would offer a public link, which this app does not make
-        url = launch(app, host=args.host, port=args.port, quiet=True, prevent_thread_lock=True)[1]
+        url = launch(
+            app,
+            host=args.host,
+            port=args.port,
+            quiet=True,
+            prevent_thread_lock=True,
+            mcp_server=args.mcp,
+        )[1]
     except OSError as error:
         raise SkdError(
             f"Cannot listen on {args.host}, port {args.port or 'any from 7860 on'}: {error}. "
             "Choose another --port."
         ) from error
     print(f"Open {url} in a browser. Ctrl-C stops the app.", flush=True)
+    if args.mcp:
+        print(f"Tools for language models: {url}gradio_api/mcp/", flush=True)
     app.block_thread()
     return 0
+
+
+def _require_mcp() -> None:
+    """Refuse --mcp without the package; with its version 2 gradio would serve nothing, silently."""
+    try:
+        found = version("mcp")
+    except PackageNotFoundError:
+        found = "not installed"
+    if not found.startswith("1."):
+        raise UsageError(
+            f"--mcp needs version 1 of the package mcp, which is {found}. Run "
+            "`pip install 'skd-lab[mcp]'`, or leave --mcp out."
+        )
 
 
 def _is_here(host: str) -> bool:
