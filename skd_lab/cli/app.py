@@ -45,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--mcp",
         action="store_true",
-        help="Offer the public endpoints as tools to language models, too (Model Context Protocol).",
+        help="Offer the endpoints as tools to language models, too (Model Context Protocol).",
     )
 
 
