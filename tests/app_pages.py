@@ -109,3 +109,10 @@ def focused(page):
           return node?.dataset?.place === undefined ? null : Number(node.dataset.place);
         }"""
     )
+
+
+def settled(page):
+    """Wait until nothing fades any more: a colour on its way is no colour to judge."""
+    page.wait_for_function(
+        "() => document.getAnimations().every((one) => one.playState !== 'running')"
+    )

@@ -4,7 +4,7 @@ import re
 
 import app_pages
 import pytest
-from app_pages import MARKS, PHONE, button, choose, said
+from app_pages import MARKS, PHONE, button, choose, said, settled
 
 from skd_lab.app import blocks
 from skd_lab.app.comparing import MODES
@@ -157,6 +157,7 @@ def test_axe_finds_nothing_serious_on_any_tab(visit, scheme):
         page.locator(f'[data-tab-id="{address}"]').first.click()
         page.locator(f'[data-tab-id="{address}"][aria-selected="true"]').wait_for()
         page.wait_for_timeout(400)
+        settled(page)
         for one in axe.Axe().run(page).response["violations"]:
             if one["impact"] in ("serious", "critical"):
                 found += [(address, one["id"], node["html"][:160]) for node in one["nodes"]]

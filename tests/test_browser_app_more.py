@@ -4,7 +4,7 @@ import re
 
 import app_pages
 import pytest
-from app_pages import MARKS, PHONE, WIDE, button, choose, said, write_runs
+from app_pages import MARKS, PHONE, WIDE, button, choose, said, settled, write_runs
 from fake_runs import STEPS
 from synthetic import HOSTILE, hostile_trace, make_trace
 
@@ -301,6 +301,7 @@ def test_axe_finds_nothing_serious_and_nothing_is_cut_off(visit, scheme, size):
             page.locator(".map button:visible").first.wait_for()
         page.wait_for_function("() => !document.querySelector('.pending')")
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), tab
+        settled(page)
         found = axe.Axe().run(page).response["violations"]
         serious = [one for one in found if one["impact"] in ("serious", "critical")]
         assert [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in serious] == []
