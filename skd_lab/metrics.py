@@ -246,10 +246,13 @@ def crossed_bootstrap(
         )
     runs, prompts = array.shape
     rng = np.random.Generator(np.random.Philox(seed))
-    # how often each run and each prompt was drawn: their product weighs every value
-    of_runs = rng.multinomial(runs, np.full(runs, 1 / runs), draws) / runs
-    of_prompts = rng.multinomial(prompts, np.full(prompts, 1 / prompts), draws) / prompts
-    means = np.einsum("dr,rp,dp->d", of_runs, array, of_prompts, optimize=True)
+    # How often each run and each prompt was drawn: their product weighs every value. Whole numbers
+    # until the end, so that the sums of right and wrong answers are exact, and ties with 0 stay
+    # ties however many threads add them up.
+    of_runs = rng.multinomial(runs, np.full(runs, 1 / runs), draws).astype(np.float64)
+    of_prompts = rng.multinomial(prompts, np.full(prompts, 1 / prompts), draws).astype(np.float64)
+    sums = np.einsum("dr,rp,dp->d", of_runs, array, of_prompts, optimize=True)
+    means = sums / (runs * prompts)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     beside = min(float((means <= 0).mean()), float((means >= 0).mean()))

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 
 from skd_lab.errors import UsageError
@@ -11,6 +12,7 @@ from skd_lab.metrics import (
     bleu,
     bootstrap_interval,
     chrf,
+    crossed_bootstrap,
     exact_match,
     numeric_match,
     paired_bootstrap,
@@ -143,3 +145,16 @@ def test_paired_bootstrap_uses_the_pairing():
     assert paired_bootstrap(easy, easy, seed=0) == (0.0, 0.0, 0.0)
     with pytest.raises(UsageError, match="got 1 and 2"):
         paired_bootstrap([1.0], [1.0, 2.0], seed=0)
+
+
+def test_ties_with_nothing_stay_ties():
+    """Means of right and wrong answers are exact, or the p-value hangs on the last bit of a sum."""
+    values = np.array([[1, -1, 0, 1, -1, 0, 1] * 3, [-1, 1, 0, 0, 1, -1, 0] * 3], dtype=np.float64)
+    runs, prompts = values.shape
+    rng = np.random.Generator(np.random.Philox(5))
+    of_runs = rng.multinomial(runs, np.full(runs, 1 / runs), 2000)
+    of_prompts = rng.multinomial(prompts, np.full(prompts, 1 / prompts), 2000)
+    exact = [int(a @ values.astype(int) @ b) for a, b in zip(of_runs, of_prompts, strict=True)]
+    assert sum(total == 0 for total in exact) > 50
+    beside = min(sum(total <= 0 for total in exact), sum(total >= 0 for total in exact)) / 2000
+    assert crossed_bootstrap(values, seed=5)[3] == min(1.0, 2 * beside)
