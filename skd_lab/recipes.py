@@ -51,61 +51,38 @@ class Recipe:
     """Of the weights at the start and of the order of the prompts."""
 
 
+_TEACHER = Recipe(
+    hidden_size=192,
+    layers=4,
+    intermediate_size=576,
+    head_dim=48,
+    data_seed=FRESH_DATA,
+    prompts=19_200,
+    steps=1200,
+    learning_rate=2e-3,
+    warmup_steps=100,
+    mixed_precision="bf16",
+    attention="eager",
+)
+_STUDENT = Recipe(
+    hidden_size=96,
+    layers=2,
+    intermediate_size=192,
+    head_dim=24,
+    data_seed=0,
+    prompts=100,
+    steps=800,
+    learning_rate=2e-3,
+    warmup_steps=20,
+    seed=1,
+)
+
 RECIPES: Mapping[str, Mapping[str, Recipe]] = MappingProxyType(
     {
-        "tiny-qwen3": {
-            "teacher": Recipe(
-                hidden_size=192,
-                layers=4,
-                intermediate_size=576,
-                head_dim=48,
-                data_seed=FRESH_DATA,
-                prompts=19_200,
-                steps=1200,
-                learning_rate=2e-3,
-                warmup_steps=100,
-                mixed_precision="bf16",
-                attention="eager",
-            ),
-            "student": Recipe(
-                hidden_size=96,
-                layers=2,
-                intermediate_size=192,
-                head_dim=24,
-                data_seed=0,
-                prompts=100,
-                steps=800,
-                learning_rate=2e-3,
-                warmup_steps=20,
-                seed=1,
-            ),
-        },
+        "tiny-qwen3": {"teacher": _TEACHER, "student": _STUDENT},
         "tiny-qwen3-arithmetic": {
-            "teacher": Recipe(
-                hidden_size=192,
-                layers=4,
-                intermediate_size=576,
-                head_dim=48,
-                data_seed=FRESH_DATA,
-                prompts=64_000,
-                steps=4000,
-                learning_rate=2e-3,
-                warmup_steps=100,
-                mixed_precision="bf16",
-                attention="eager",
-            ),
-            "student": Recipe(
-                hidden_size=96,
-                layers=2,
-                intermediate_size=192,
-                head_dim=24,
-                data_seed=0,
-                prompts=1300,
-                steps=2500,
-                learning_rate=2e-3,
-                warmup_steps=20,
-                seed=1,
-            ),
+            "teacher": replace(_TEACHER, prompts=64_000, steps=4000),
+            "student": replace(_STUDENT, prompts=1300, steps=2500),
         },
     }
 )
