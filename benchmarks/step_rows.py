@@ -20,6 +20,7 @@ from benchmarks.meter import ROLLOUT, Meter, Place, wrapped
 from benchmarks.sizes import Size, as_words, make_data, make_pair, make_texts
 from skd_lab.config import RunConfig
 from skd_lab.decode import Decoder
+from skd_lab.drafting import ADAPTIVE
 from skd_lab.methods import Method
 from skd_lab.step import StudentLoss
 from skd_lab.train import _Loop, train
@@ -160,7 +161,7 @@ def step_rows(names: list[str] | None = None) -> dict[str, Row]:
         }
     rows["skd_lab supervised_kd"] = functools.partial(ours, "supervised_kd", 5)
     rows["skd_lab on_policy_kd"] = functools.partial(ours, "on_policy_kd", 5)
-    for gamma in (1, 3, 5, 8):
+    for gamma in (1, 3, 5, 8, ADAPTIVE):
         rows[f"skd_lab skd, gamma {gamma}"] = functools.partial(ours, "skd", gamma)
     return {name: rows[name] for name in names or rows}
 
