@@ -14,7 +14,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from skd_lab.config import PRECISION, RunConfig
+from skd_lab.config import RunConfig
+from skd_lab.fields import PRECISION
 from skd_lab.presets import PRESETS
 from skd_lab.tasks import get_task
 from skd_lab.tokenizer import CONTEXT, EVERYDAY_TEXT, train_tokenizer

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from skd_lab.config import RunConfig, flag
 from skd_lab.errors import DataError
+from skd_lab.fields import RunFields
 from skd_lab.presets import PRESETS, with_preset
 
 GROUPS = {
@@ -100,7 +101,7 @@ def read_config(path: Path) -> dict[str, Any]:
 @functools.cache
 def field_help() -> dict[str, str]:
     """Help text of every field of RunConfig: the docstring under it."""
-    body = ast.parse(inspect.getsource(RunConfig)).body[0]
+    body = ast.parse(inspect.getsource(RunFields)).body[0]
     assert isinstance(body, ast.ClassDef)
     texts = {}
     for statement, text in zip(body.body, body.body[1:], strict=False):
