@@ -8,11 +8,11 @@ the forward KL), and an interleaved rollout (its replacement rate).
 
 import math
 import time
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from skd_lab.batch import collate, completion_hidden
@@ -110,11 +110,12 @@ def evaluate(
         [row.reference_ids for row in referenced if row.reference_ids],
         pair.eos_token_ids,
     )
-    distance = partial(held_out_kl, student, pair, batch_size=batch_size)
+    kl_samples, nll_samples = held_out_distances(student, pair, samples, batch_size)
     return EvalReport(
         name=name,
-        kl_references=distance(references),
-        kl_samples=distance(samples),
+        kl_references=held_out_kl(student, pair, references, batch_size),
+        kl_samples=kl_samples,
+        nll_samples=nll_samples,
         replacement_rate=replacement_rate(interleaved),
         acceptance_rate=acceptance_rate(interleaved),
         seconds=time.perf_counter() - start,
@@ -155,7 +156,14 @@ def evaluate_generator(
 def held_out_kl(
     student: PreTrainedModel, pair: Pair, rollouts: Sequence[Rollout], batch_size: int = 64
 ) -> float:
-    """Mean of KL(teacher || student) over all completion tokens, in nats; nan for no rollouts.
+    """Mean of KL(teacher || student), the first of `held_out_distances`."""
+    return held_out_distances(student, pair, rollouts, batch_size)[0]
+
+
+def held_out_distances(
+    student: PreTrainedModel, pair: Pair, rollouts: Sequence[Rollout], batch_size: int = 64
+) -> tuple[float, float]:
+    """How far a student is from its teacher on some texts, and these from the teacher's own.
 
     Computed in float32 at least, on the shared ids, without a gradient and in eval mode.
 
@@ -164,15 +172,20 @@ def held_out_kl(
         pair: its `teacher` and `vocab_size`.
         rollouts: the texts to measure on.
         batch_size: rows at once.
+
+    Returns:
+        KL(teacher || student) and -log p_teacher(token), each the mean over all completion tokens
+        in nats; nan for no rollouts.
     """
     heads = [Projection.of(model, pair.vocab_size) for model in (student, pair.teacher)]
     # By length, so that little of a batch is padding; a mean does not mind the order.
     ordered = sorted(rollouts, key=lambda row: len(row.prompt_ids) + len(row.completion_ids))
-    total, tokens = 0.0, 0
+    sums, tokens = [0.0, 0.0], 0
     with sampling_mode(student, pair.teacher):
         for first in range(0, len(ordered), batch_size):
             batch = collate(ordered[first : first + batch_size], pair.pad_token_id)
             batch = batch.to(student.device)
+            nlls: list[Tensor] = []
             _, nats, _ = chunked_divergence(
                 forward_kl,
                 completion_hidden(student, batch),
@@ -180,10 +193,19 @@ def held_out_kl(
                 completion_hidden(pair.teacher, batch),
                 heads[1],
                 torch.ones(batch.tokens, device=student.device),
+                watch_teacher=_nll_into(nlls, batch.completion_ids),
             )
-            total += nats.cpu().double().sum().item()
+            for place, found in enumerate((nats, torch.cat(nlls))):
+                sums[place] += found.cpu().double().sum().item()
             tokens += batch.tokens
-    return total / tokens if tokens else math.nan
+    return (sums[0] / tokens, sums[1] / tokens) if tokens else (math.nan, math.nan)
+
+
+def _nll_into(found: list[Tensor], ids: Tensor) -> Callable[[Tensor, slice], None]:
+    def watch(log_probs: Tensor, rows: slice) -> None:
+        found.append(-log_probs.gather(-1, ids[rows, None]).squeeze(-1))
+
+    return watch
 
 
 def _score_greedily(

@@ -119,6 +119,8 @@ class EvalReport:
     """KL(teacher || student) on the references, nats per token."""
     kl_samples: float
     """The same on the student's own samples at temperature 1."""
+    nll_samples: float = math.nan
+    """-log p_teacher of those samples, nats per token: how far they are from the teacher's text."""
     replacement_rate: float
     """Teacher tokens / completion tokens of interleaved rollouts on the same prompts."""
     acceptance_rate: float
@@ -138,11 +140,9 @@ class EvalReport:
     @classmethod
     def from_json(cls, line: str) -> "EvalReport":
         """Read a line written by to_json; null becomes nan, and keys it does not know are left."""
-        record = json.loads(line)
-        known: dict[str, Any] = {}
-        for column in fields(cls):
-            value = record[column.name]
-            known[column.name] = math.nan if value is None else value
+        record, names = json.loads(line), {column.name for column in fields(cls)}
+        known: dict[str, Any] = {k: v for k, v in record.items() if k in names}
+        known = {k: math.nan if v is None else v for k, v in known.items()}
         return cls(**known)
 
 

@@ -114,6 +114,28 @@ def test_kl_on_references(pair, report):
     assert report.kl_references == pytest.approx(expected, rel=1e-9)
 
 
+def test_the_teachers_nll_of_own_samples(pair, report):
+    samples = student_rollout(
+        pair.student,
+        [row.prompt_ids for row in problems()],
+        max_new_tokens=LIMIT,
+        policy=SamplingPolicy(),
+        uniforms=draw_uniforms(3, 9, LIMIT)[0],
+        eos_token_ids=[EOS],
+        vocab_size=VOCAB,
+    )
+    nats = []
+    for sample in samples:
+        ids = torch.tensor([[*sample.prompt_ids, *sample.completion_ids.tolist()]])
+        with torch.no_grad():
+            logits = pair.teacher(ids).logits[0, len(sample.prompt_ids) - 1 : -1, :VOCAB]
+        nats += (-logits.log_softmax(-1)).gather(-1, sample.completion_ids[:, None]).tolist()
+    assert report.nll_samples == pytest.approx(sum(n for [n] in nats) / len(nats), rel=1e-9)
+    # a report of before it was measured still reads
+    old = {k: v for k, v in json.loads(report.to_json()).items() if k != "nll_samples"}
+    assert math.isnan(EvalReport.from_json(json.dumps(old)).nll_samples)
+
+
 def test_kl_on_own_samples(pair, report):
     prompts = [row.prompt_ids for row in problems()]
     samples = student_rollout(
@@ -188,7 +210,8 @@ def test_batch_size_and_gamma_change_cost_and_not_the_report(pair, report):
     other = run(pair, problems(), name="start", batch_size=100, gamma=2)
     assert other.kl_references == pytest.approx(report.kl_references, rel=1e-12)
     assert other.kl_samples == pytest.approx(report.kl_samples, rel=1e-12)
-    same = {"kl_references": 0.0, "kl_samples": 0.0, "seconds": 0.0}
+    assert other.nll_samples == pytest.approx(report.nll_samples, rel=1e-12)
+    same = {"kl_references": 0.0, "kl_samples": 0.0, "nll_samples": 0.0, "seconds": 0.0}
     assert dataclasses.replace(other, **same) == dataclasses.replace(report, **same)
 
 
