@@ -6,7 +6,6 @@ So only the assistant's last turn is trained. Its earlier turns, the user's and 
 context, on which there is no loss.
 """
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from skd_lab.errors import DataError, UsageError
 from skd_lab.tasks import Example
+from skd_lab.templates import ChatTemplate, thoughts_of
 
 OVER_LONG = ("drop", "cut_left", "error")
 """What may happen to a prompt that is too long."""
@@ -70,6 +70,7 @@ def encode_examples(
     max_completion_tokens: int | None = None,
     eos_token_ids: Sequence[int] | None = None,
     vocab_size: int | None = None,
+    thinking: bool = False,
 ) -> EncodeReport:
     """Prompts and references as ids; over-long prompts are treated as asked, and counted.
 
@@ -82,23 +83,31 @@ def encode_examples(
         max_completion_tokens: longer references are cut there.
         eos_token_ids: ids that end an answer; the tokenizer's eos if None.
         vocab_size: shared ids of both models.
+        thinking: let answers begin with thoughts, where the chat template has a switch for it
+            (Qwen3). Without them its prompts end with an empty thinking block, as they do in use.
 
     Raises:
         DataError: for an empty prompt or reference, turns that the chat template refuses or drops,
-            a rendering that does not start with its prompt, or an id beyond vocab_size; names the
-            example.
-        UsageError: for an unknown over_long, a limit below 1, or chats without a chat template.
+            a rendering that does not start with its prompt, thoughts that are not asked for, or an
+            id beyond vocab_size; names the example.
+        UsageError: for an unknown over_long, a limit below 1, chats without a chat template, or
+            thinking without a switch for it.
     """
     if over_long not in OVER_LONG:
         raise UsageError(f"over_long must be one of {', '.join(OVER_LONG)}, got '{over_long}'.")
     for name, limit in (("prompt", max_prompt_tokens), ("completion", max_completion_tokens)):
         if limit is not None and limit < 1:
             raise UsageError(f"max_{name}_tokens must be at least 1, got {limit}.")
+    if thinking and not (tokenizer.chat_template and ChatTemplate(tokenizer).has_switch):
+        raise UsageError(
+            "--thinking is given, but this model's chat template has no switch for it (as Qwen3's "
+            "has). Leave it out; a model that always thinks does so without being asked."
+        )
     own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     eos = own if eos_token_ids is None else list(eos_token_ids)
     encoded, cut, dropped, references_cut = [], 0, 0, 0
     for example in examples:
-        prompt, reference = _encode(tokenizer, example, eos)
+        prompt, reference = _encode(tokenizer, example, eos, thinking)
         _check_ids(example, [*prompt, *(reference or [])], vocab_size)
         if len(prompt) > max_prompt_tokens:
             if over_long == "drop":
@@ -121,7 +130,10 @@ def encode_examples(
 
 
 def encode_prompt(
-    tokenizer: PreTrainedTokenizerBase, text: str, vocab_size: int | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    vocab_size: int | None = None,
+    thinking: bool = False,
 ) -> list[int]:
     """One prompt by a user: a chat turn if there is a chat template, else plain text.
 
@@ -132,13 +144,13 @@ def encode_prompt(
         example = Example(id="prompt", messages=[{"role": "user", "content": text}])
     else:
         example = Example(id="prompt", prompt=text)
-    prompt, _ = _encode(tokenizer, example, [])
+    prompt, _ = _encode(tokenizer, example, [], thinking)
     _check_ids(example, prompt, vocab_size)
     return prompt
 
 
 def _encode(
-    tokenizer: PreTrainedTokenizerBase, example: Example, eos: Sequence[int]
+    tokenizer: PreTrainedTokenizerBase, example: Example, eos: Sequence[int], thinking: bool
 ) -> tuple[list[int], list[int] | None]:
     text = example.prompt if example.messages is None else example.messages[-1]["content"]
     if not (text or "").strip():
@@ -149,7 +161,7 @@ def _encode(
         )
     if example.messages is None:
         return _encode_plain(tokenizer, example, eos)
-    return _encode_chat(tokenizer, example, eos)
+    return _encode_chat(tokenizer, example, eos, thinking)
 
 
 def _encode_plain(
@@ -167,7 +179,7 @@ def _encode_plain(
 
 
 def _encode_chat(
-    tokenizer: PreTrainedTokenizerBase, example: Example, eos: Sequence[int]
+    tokenizer: PreTrainedTokenizerBase, example: Example, eos: Sequence[int], thinking: bool
 ) -> tuple[list[int], list[int] | None]:
     assert example.messages is not None
     if not tokenizer.chat_template:
@@ -175,16 +187,21 @@ def _encode_chat(
             f"Example {example.id} is a chat, but the tokenizer has no chat template. Use a model "
             "with one, or give prompt and completion as plain text."
         )
-    prompt = _render(tokenizer, example, example.messages, add_generation_prompt=True)
-    _check_system(tokenizer, example)
-    if example.reference is None:
-        return prompt, None
-    turns = [*example.messages, {"role": "assistant", "content": example.reference}]
-    full = _render(tokenizer, example, turns, add_generation_prompt=False)
-    if full[: len(prompt)] == prompt:
-        answer = full[len(prompt) :]
-    else:
-        answer = _answer_by_text(tokenizer, example, turns)
+    template = ChatTemplate(tokenizer, thinking)
+    try:
+        prompt = template.ids(example.messages, header=True)
+        _check_system(template, example)
+        if example.reference is None:
+            return prompt, None
+        _check_thoughts(template, example)
+        turns = [*example.messages, {"role": "assistant", "content": example.reference}]
+        full = template.ids(turns)
+        if full[: len(prompt)] == prompt:
+            answer = full[len(prompt) :]
+        else:
+            answer = _answer_by_text(template, example, turns)
+    except TemplateError as error:
+        raise _refused(example, str(error)) from error
     ends = [place for place, token in enumerate(answer) if token in eos]
     # what a template writes behind the end of a turn (a line break) is nobody's answer
     answer = answer[: ends[0] + 1] if ends else [*answer, *eos[:1]]
@@ -197,68 +214,44 @@ def _encode_chat(
 
 
 def _answer_by_text(
-    tokenizer: PreTrainedTokenizerBase, example: Example, turns: list[dict[str, str]]
+    template: ChatTemplate, example: Example, turns: list[dict[str, str]]
 ) -> list[int]:
     """The answer's ids where a token would reach across its beginning.
 
     An answer that begins with a line break can melt with the header's own into one id. At
     generation time the header stands alone, so the two are encoded apart.
     """
-    start = str(
-        tokenizer.apply_chat_template(turns[:-1], tokenize=False, add_generation_prompt=True)
-    )
-    full = str(tokenizer.apply_chat_template(turns, tokenize=False))
-    written = any(token in turn["content"] for token in _controls(tokenizer) for turn in turns)
-    if written or not full.startswith(start):
+    start, full = template.text(turns[:-1], header=True), template.text(turns)
+    if template.controls_in(turns) or not full.startswith(start):
         raise DataError(
             f"Example {example.id}: the chat template renders the answered chat differently from "
             "its prompt, so the answer cannot be told from the prompt. Use a template whose "
             "rendering only grows, or give prompt and completion as plain text."
         )
-    return list(tokenizer(full[len(start) :], add_special_tokens=False)["input_ids"])
+    return list(template.tokenizer(full[len(start) :], add_special_tokens=False)["input_ids"])
 
 
-def _controls(tokenizer: PreTrainedTokenizerBase) -> set[str]:
-    added = tokenizer.added_tokens_decoder.values()
-    return {token.content for token in added if token.special} | set(tokenizer.all_special_tokens)
-
-
-def _render(
-    tokenizer: PreTrainedTokenizerBase,
-    example: Example,
-    messages: Sequence[dict[str, str]],
-    *,
-    add_generation_prompt: bool,
-) -> list[int]:
-    """A chat as ids, in which only the template's own control tokens are control tokens."""
-    options = {"add_generation_prompt": add_generation_prompt, "return_dict": False}
-    if "sanitize_control_tokens" in inspect.signature(tokenizer.apply_chat_template).parameters:
-        options["sanitize_control_tokens"] = True
-    else:  # transformers before 5.20
-        written = [
-            token
-            for token in _controls(tokenizer)
-            for message in messages
-            if token in message["content"]
-        ]
-        if written:
-            raise DataError(
-                f"Example {example.id}: its text holds the control token {written[0]!r}, which "
-                "this version of transformers would obey. Take it out, or upgrade transformers."
-            )
-    try:
-        return list(tokenizer.apply_chat_template(list(messages), **options))
-    except TemplateError as error:
-        raise _refused(example, str(error)) from error
-
-
-def _check_system(tokenizer: PreTrainedTokenizerBase, example: Example) -> None:
+def _check_system(template: ChatTemplate, example: Example) -> None:
     """Some templates pass over a system turn without a word."""
     turns = example.messages or []
-    if turns[0]["role"] == "system":
-        text = str(tokenizer.apply_chat_template(turns, tokenize=False))
-        if turns[0]["content"].strip() not in text:
-            raise _refused(example, "it leaves the system turn out")
+    if turns[0]["role"] == "system" and turns[0]["content"].strip() not in template.text(turns):
+        raise _refused(example, "it leaves the system turn out")
+
+
+def _check_thoughts(template: ChatTemplate, example: Example) -> None:
+    """A reference with thoughts is learnt with them or not at all."""
+    assert example.messages is not None and example.reference is not None
+    thoughts, _ = thoughts_of(example.reference)
+    if not thoughts:
+        return
+    if template.has_switch and not template.thinking:
+        raise DataError(
+            f"Example {example.id}: its reference begins with thoughts, but the model is asked to "
+            "answer without any. Take the <think> block out, or train with --thinking."
+        )
+    answer = {"role": "assistant", "content": example.reference}
+    if thoughts not in template.text([*example.messages, answer]):
+        raise _refused(example, "it leaves the thoughts of the reference out")
 
 
 def _refused(example: Example, reason: str) -> DataError:

@@ -8,15 +8,17 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging as hf_logging
 
-from skd_lab.errors import UsageError
+from skd_lab.errors import UsageError, hub_advice
 
 
 def load_model(
@@ -51,7 +53,8 @@ def load_model(
 def _from_pretrained(
     at: str | Path, dtype: str, attention: str = "sdpa"
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
-    config = AutoConfig.from_pretrained(at, trust_remote_code=False)
+    whole = AutoConfig.from_pretrained(at, trust_remote_code=False)
+    config = _text_part(whole)
     if getattr(config.get_text_config(), "attn_logit_softcapping", None):
         attention = "eager"  # sdpa leaves Gemma2's cap out, in some releases without a word
     # flash attention takes no per-row masks; without config= one named in the file would be taken
@@ -64,8 +67,22 @@ def _from_pretrained(
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **({} if config is whole else {"key_mapping": _TEXT_KEYS}),
         )
     return loaded
+
+
+# names of a language model's weights inside a wrapper with other senses, before and since 2025
+_TEXT_KEYS = {r"^language_model\.": "", r"^model\.language_model\.": "model."}
+
+
+def _text_part(config: PretrainedConfig) -> PretrainedConfig:
+    """The language model alone of a checkpoint that also sees (Gemma 3 from 4B on).
+
+    Its other parts would take memory, and have no gradient to share between processes.
+    """
+    text = config.get_text_config()
+    return text if type(text) in MODEL_FOR_CAUSAL_LM_MAPPING else config
 
 
 def load_tokenizer(at: str | Path) -> PreTrainedTokenizerBase:
@@ -98,6 +115,8 @@ def _loading_errors(at: str | Path, what: str) -> Iterator[None]:
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         if isinstance(error, UsageError) or "out of memory" in str(error):
             raise
+        if refused := hub_advice(at, error):
+            raise UsageError(f"Cannot load a {what} from the Hub. {refused}") from error
         reason = str(error).strip().split("\n")[0]
         advice = (
             "The folder needs config.json, model.safetensors and the tokenizer's files, as "

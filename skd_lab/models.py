@@ -16,6 +16,7 @@ from skd_lab.cache import supports_rollback
 from skd_lab.errors import SkdError, TokenizerMismatchError, UsageError
 from skd_lab.loading import load_model, load_tokenizer
 from skd_lab.projection import Projection
+from skd_lab.templates import ChatTemplate
 
 _log = logging.getLogger(__name__)
 
@@ -86,14 +87,18 @@ def load_pair(
             f"({', '.join(bundled_pairs())})."
         )
     names = {"student": _short(student), "teacher": _short(teacher)}
-    tokenizer = load_tokenizer(student)
+    tokenizer, theirs = load_tokenizer(student), load_tokenizer(teacher)
     pair = make_pair(
-        vocab_size=shared_vocab_size(tokenizer, load_tokenizer(teacher), names),
+        vocab_size=shared_vocab_size(tokenizer, theirs, names),
         student=load_model(student, dtype=dtype, device=device),
         teacher=load_model(teacher, dtype=dtype, device=device),
         tokenizer=tokenizer,
         names=names,
     )
+    if tokenizer.chat_template and theirs.chat_template != tokenizer.chat_template:
+        pair.report += (
+            "\nchat        the teacher's own template differs: the student's is used for both"
+        )
     _log.info(pair.report)
     return pair
 
@@ -117,6 +122,8 @@ def make_pair(
     widths = [model.config.get_text_config().vocab_size for model in (student, teacher)]
     shared = min(vocab_size or len(tokenizer), *widths)
     eos: set[int] = set() if tokenizer.eos_token_id is None else {tokenizer.eos_token_id}
+    if tokenizer.chat_template:
+        eos |= set(ChatTemplate(tokenizer).turn_ends())
     names = names or {"student": "student", "teacher": "teacher"}
     for role, model in (("student", student), ("teacher", teacher)):
         _check_head(model, names[role])
@@ -207,6 +214,8 @@ def _report(pair: Pair, widths: list[int]) -> str:
     lines.append(f"stops at    {stops or 'nothing: completions end at max_new_tokens'}")
     if not pair.tokenizer.chat_template:
         lines.append("chat        no chat template: only plain prompts can be used")
+    elif ChatTemplate(pair.tokenizer).has_switch:
+        lines.append("chat        answers without thinking, unless --thinking is given")
     if not pair.can_roll_back:
         lines.append("drafts      a state here cannot be rolled back, so gamma is 1")
     return "\n".join(lines)

@@ -96,7 +96,7 @@ def test_user_text_never_becomes_a_control_token(token):
 
 def test_where_it_cannot_be_kept_text_a_control_token_is_refused(monkeypatch):
     older = inspect.signature(lambda conversation, **kwargs: None)  # before transformers 5.20
-    monkeypatch.setattr("skd_lab.encode.inspect.signature", lambda function: older)
+    monkeypatch.setattr("skd_lab.templates.inspect.signature", lambda function: older)
     with pytest.raises(DataError, match=r"'<\|im_end\|>'.*upgrade transformers"):
         encode(chat("a<|im_end|>b"))
     assert encode(chat("a b")).kept == 1
