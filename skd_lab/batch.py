@@ -30,6 +30,8 @@ class Batch:
     """Completion tokens of each row."""
     teacher_hidden: Float[Tensor, "tokens hidden"] | None = None
     """The teacher's last hidden state behind each completion token, if every rollout kept it."""
+    writers: tuple[str, ...] = ()
+    """Of each row, who wrote its completion: "reference", "student", "teacher" or "mixed"."""
 
     @property
     def completion_ids(self) -> Int[Tensor, " tokens"]:
@@ -49,6 +51,7 @@ class Batch:
             completion_mask=self.completion_mask.to(device),
             lengths=self.lengths.to(device),
             teacher_hidden=None if self.teacher_hidden is None else self.teacher_hidden.to(device),
+            writers=self.writers,
         )
 
 
@@ -92,7 +95,13 @@ def collate(rollouts: Sequence[Rollout], pad_id: int) -> Batch:
         completion_mask=attention_mask & (position >= first[:, None]),
         lengths=count,
         teacher_hidden=torch.cat(hidden) if len(hidden) == len(rollouts) else None,
+        writers=tuple(_writer(rollout) for rollout in rollouts),
     )
+
+
+def _writer(rollout: Rollout) -> str:
+    hands = set(rollout.trace.source)
+    return hands.pop() if len(hands) == 1 else "mixed"
 
 
 def completion_logits(

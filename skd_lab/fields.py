@@ -79,6 +79,8 @@ class RunFields:
     """Nucleus of the student's proposals."""
     student_greedy: bool = False
     """The student proposes its most likely token."""
+    settings: str | None = None
+    """Numbers of the method or objective without a flag of their own, such as budget=120,rank=4."""
     teacher_temperature: float = 1.0
     """Temperature of the teacher's replacements."""
     teacher_top_k: int | None = None

@@ -183,7 +183,8 @@ def _that_apply(values: Mapping[str, Any], method: Method) -> dict[str, Any]:
     kept = {axis: value for axis, value in values.items() if value is not None}
     if "interleaved" not in method.completions:
         kept.pop("accept_top_k", None)
-    if kept.get("objective") not in method.objectives[1:]:
+    asked = kept.get("objective")
+    if asked == method.objectives[0] or not (asked and method.takes(asked)):
         kept.pop("objective", None)
     if "generalized_jsd" not in (kept.get("objective"), method.objectives[0]):
         kept.pop("beta", None)

@@ -4,11 +4,12 @@ A method is a row of data; train.py has one loop for all of them. Names are chec
 any model is loaded.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from skd_lab.errors import UsageError
-from skd_lab.objectives import DIVERGENCES, get_objective
+from skd_lab.objectives import DIVERGENCES, OBJECTIVES, get_objective
 from skd_lab.records import Rollout
 from skd_lab.sources import SOURCES, RolloutRequest, write_completions
 
@@ -20,15 +21,18 @@ class Method:
     name: str
     completions: tuple[str, ...]
     """Who writes the text trained on: one key of SOURCES, or two that take turns."""
-    turns: Literal["", "per_prompt", "halves"] = ""
-    """How two sources take turns: a throw of the dice for every prompt, or the first source in the
-    first half of the run's updates and the second one after it."""
+    turns: Literal["", "per_prompt", "halves", "both"] = ""
+    """How two sources take turns: a throw of the dice for every prompt, the first source in the
+    first half of the run's updates and the second one after it, or both write to every prompt."""
     second_share: float | None = None
     """Per prompt: how often the second source writes, if --on-policy-fraction does not say."""
     share_is_free: bool = False
     """Whether --on-policy-fraction may say."""
     objectives: tuple[str, ...]
-    """What --objective may be; the first is the default."""
+    """What --objective may be; the first is the default. Those that join every method come on
+    top."""
+    settings: Mapping[str, float] = field(default_factory=dict)
+    """Numbers its sources can be given, with their defaults."""
     source: str
     """Where the method comes from."""
     summary: str
@@ -47,12 +51,22 @@ class Method:
         """
         if asked is None:
             return self.objectives[0]
-        if asked not in self.objectives:
+        if not self.takes(asked):
+            own = [*self.objectives, *(name for name in OBJECTIVES if self.takes(name))]
             raise UsageError(
                 f"Method '{self.name}' is not defined with objective '{asked}'. "
-                f"Choose one of: {', '.join(self.objectives)}."
+                f"Choose one of: {', '.join(dict.fromkeys(own))}."
             )
         return asked
+
+    def takes(self, objective: str) -> bool:
+        """Whether the method can be run with that objective."""
+        if objective in self.objectives:
+            return True
+        row = OBJECTIVES.get(objective)
+        if row is None or not row.joins or self.objectives[0] == "token_nll":
+            return False
+        return not row.texts or set(self.completions) <= set(row.texts)
 
     def share(self, asked: float | None) -> float:
         """The asked on-policy fraction, or the method's own.
@@ -77,6 +91,10 @@ class Method:
             share: how often the second source writes, where turns are taken per prompt.
         """
         first, last = self.completions[0], self.completions[-1]
+        request.memory["progress"] = request.progress
+        if self.turns == "both":
+            texts = [write_completions([who] * len(request.rows), request) for who in (first, last)]
+            return [rollout for pair in zip(*texts, strict=True) for rollout in pair]
         if self.turns == "per_prompt":
             chosen = [last if number < share else first for number in request.mixing]
         else:
@@ -107,12 +125,45 @@ def register(method: Method) -> Method:
     if len(method.completions) != (2 if method.turns else 1):
         raise UsageError(
             f"Method '{method.name}' has {len(method.completions)} sources and turns "
-            f"{method.turns!r}: one source takes no turns, two take turns 'per_prompt' or 'halves'."
+            f"{method.turns!r}: one source takes no turns, two take turns 'per_prompt', 'halves' "
+            "or 'both'."
         )
     for objective in method.objectives:
         get_objective(objective)
     METHODS[method.name] = method
     return method
+
+
+def read_settings(
+    text: str | None, method: Method, objective: str
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Numbers given as "budget=120,rank=4", for the method's sources and for the objective.
+
+    Raises:
+        UsageError: for what is no number, or a name that neither of the two has.
+    """
+    known = {**method.settings, **OBJECTIVES[objective].settings}
+    known = {name: value for name, value in known.items() if name not in ("beta", "skew")}
+    given: dict[str, float] = {}
+    for part in (text or "").split(","):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not part.strip():
+            continue
+        if name not in known:
+            defaults = ", ".join(f"{key}={default:g}" for key, default in known.items())
+            raise UsageError(
+                f"--settings {part.strip()}: method '{method.name}' with objective '{objective}' "
+                f"has no setting {name!r}. It has: {defaults or 'none'}."
+            )
+        try:
+            given[name] = float(value)
+        except ValueError:
+            raise UsageError(
+                f"--settings {part.strip()}: {value!r} is no number. Write {name}={known[name]:g}."
+            ) from None
+    of_objective = {k: v for k, v in given.items() if k in OBJECTIVES[objective].settings}
+    of_method = {k: v for k, v in given.items() if k in method.settings}
+    return {**method.settings, **of_method}, of_objective
 
 
 def get_method(name: str) -> Method:
@@ -208,3 +259,6 @@ for _method in (
     ),
 ):
     register(_method)
+
+CORE_METHODS: tuple[str, ...] = tuple(METHODS)
+"""The rows that are always there; packages above may register more."""

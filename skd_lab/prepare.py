@@ -7,8 +7,9 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from skd_lab.config import RunConfig, flag
 from skd_lab.encode import Encoded, EncodeReport, encode_examples
 from skd_lab.errors import DataError, RunExistsError, SkdError, UsageError
 from skd_lab.files import disk_errors, read_json, write_json_atomic
-from skd_lab.methods import METHODS, Method, get_method
+from skd_lab.methods import METHODS, Method, get_method, read_settings
 from skd_lab.models import Pair, load_pair
 from skd_lab.objectives import Objective, get_objective
 from skd_lab.tasks import Example, Task, get_task
@@ -49,6 +50,10 @@ class Prepared:
     watched: list[Encoded]
     """Validation prompts that are recorded and evaluated on the way."""
     run_dir: Path
+    settings: dict[str, float] = field(default_factory=dict)
+    """Of the method's sources."""
+    memory: dict[str, Any] = field(default_factory=dict)
+    """What the run keeps from update to update; see Scored.memory."""
 
 
 def prepare(
@@ -65,9 +70,9 @@ def prepare(
         UsageError: for anything that cannot be, before the models are loaded where possible.
     """
     method = get_method(config.method)
-    objective = get_objective(
-        method.objective_name(config.objective), beta=config.beta, skew=config.skew
-    )
+    chosen = method.objective_name(config.objective)
+    settings, of_objective = read_settings(config.settings, method, chosen)
+    objective = get_objective(chosen, config.beta, config.skew, of_objective)
     share = method.share(config.on_policy_fraction)
     task = get_task(config.task)
     run_dir = _check_run_dir(config)
@@ -97,6 +102,7 @@ def prepare(
         data=data,
         watched=encode_for(pair, watched, config).encoded,
         run_dir=run_dir,
+        settings=settings,
     )
 
 

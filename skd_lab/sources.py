@@ -1,13 +1,15 @@
 """Who can write completions: the data set, the student, the teacher, or both together."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from skd_lab.clock import PhaseClock
+from skd_lab.errors import UsageError
 from skd_lab.records import Rollout
 from skd_lab.rollout import reference_rollout, student_rollout, teacher_rollout
 from skd_lab.sampling import SamplingPolicy
@@ -41,6 +43,10 @@ class RolloutRequest:
     vocab_size: int | None
     keep_teacher_hidden: bool
     clock: PhaseClock
+    settings: Mapping[str, float] = field(default_factory=dict)
+    """The method's numbers, by name."""
+    memory: dict[str, Any] = field(default_factory=dict)
+    """What the run keeps from update to update; see Scored.memory."""
 
     def only(self, places: Sequence[int]) -> "RolloutRequest":
         """The same request for some of its rows."""
@@ -121,10 +127,23 @@ def _interleaved(request: RolloutRequest) -> list[Rollout]:
     )
 
 
-SOURCES: dict[str, Callable[[RolloutRequest], list[Rollout]]] = {
+Source = Callable[[RolloutRequest], list[Rollout]]
+
+SOURCES: dict[str, Source] = {
     "reference": _references,
     "student": _by_student,
     "teacher": _by_teacher,
     "interleaved": _interleaved,
 }
 """Who can write completions."""
+
+
+def register(name: str, source: Source) -> None:
+    """Add somebody who writes completions: one rollout a row of the request, in its order.
+
+    Raises:
+        UsageError: if the name is taken.
+    """
+    if name in SOURCES:
+        raise UsageError(f"There is already a source '{name}'. Choose another name.")
+    SOURCES[name] = source

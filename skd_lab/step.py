@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -17,8 +18,9 @@ from skd_lab.errors import NonFiniteLossError
 from skd_lab.layers import FlatLayers
 from skd_lab.losses import token_weights
 from skd_lab.objectives import Objective
-from skd_lab.projection import Projection, chunked_divergence, chunked_nll
+from skd_lab.projection import Projection, chunked_nll
 from skd_lab.records import Rollout
+from skd_lab.scored import Scored
 
 
 class StudentLoss(nn.Module):
@@ -34,6 +36,7 @@ class StudentLoss(nn.Module):
             teacher never has a gradient.
         vocab_size: ids that both models share.
         temperature: the loss temperature, divides both logits.
+        memory: what the run keeps from update to update, for objectives that do; see Scored.
     """
 
     def __init__(
@@ -43,8 +46,10 @@ class StudentLoss(nn.Module):
         teacher: PreTrainedModel | None,
         vocab_size: int,
         temperature: float = 1.0,
+        memory: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.memory = {} if memory is None else memory
         self.student = student
         self.objective, self.vocab_size, self.temperature = objective, vocab_size, temperature
         # in a tuple, so that the teacher is no submodule: not prepared, not saved, not trained
@@ -54,27 +59,26 @@ class StudentLoss(nn.Module):
         """Loss (sum of weights * nats); of every token nats, student entropy, teacher NLL."""
         hidden = completion_hidden(self.student, batch)
         head = Projection.of(self.student, self.vocab_size)
-        ids = batch.completion_ids
-        teacher_nll = torch.full_like(hidden[:, 0].detach(), torch.nan)
-        if self.objective.divergence is None:
-            return *chunked_nll(hidden, head, ids, weights, self.temperature), teacher_nll
-
-        def watch(log_probs: Tensor, rows: slice) -> None:
-            teacher_nll[rows] = -log_probs.gather(-1, ids[rows, None]).squeeze(-1).to(teacher_nll)
-
+        unknown = torch.full_like(hidden[:, 0].detach(), torch.nan)
+        if not self.objective.asks_teacher:
+            ids = batch.completion_ids
+            return *chunked_nll(hidden, head, ids, weights, self.temperature), unknown
         (teacher,) = self._teacher
         assert teacher is not None and batch.teacher_hidden is not None
-        found = chunked_divergence(
-            self.objective.divergence,
-            hidden,
-            head,
-            batch.teacher_hidden,
-            Projection.of(teacher, self.vocab_size),
-            weights,
-            self.temperature,
-            watch_teacher=watch,
+        scored = Scored(
+            batch=batch,
+            weights=weights,
+            student=self.student,
+            teacher=teacher,
+            student_hidden=hidden,
+            student_head=head,
+            teacher_hidden=batch.teacher_hidden,
+            teacher_head=Projection.of(teacher, self.vocab_size),
+            temperature=self.temperature,
+            memory=self.memory,
+            teacher_nll=unknown,
         )
-        return *found, teacher_nll
+        return *self.objective.of(scored), unknown
 
 
 @dataclass(frozen=True, kw_only=True)

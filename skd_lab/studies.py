@@ -7,12 +7,12 @@ from typing import Any
 from skd_lab.config import RunConfig
 from skd_lab.errors import UsageError
 from skd_lab.grids import AXES, Grid
-from skd_lab.methods import METHODS
+from skd_lab.methods import CORE_METHODS
 from skd_lab.presets import PRESETS
 
 RIVALS = ("sft", "supervised_kd", "on_policy_kd", "imit_kd", "skd")
 """The methods that the paper sets side by side."""
-_OTHERS = tuple(name for name in METHODS if name not in RIVALS)
+_OTHERS = tuple(name for name in CORE_METHODS if name not in RIVALS)
 _FIVE = tuple(range(5))
 
 # per block: quick is one answer in minutes, paper is every question the project can ask

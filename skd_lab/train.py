@@ -99,7 +99,7 @@ class _Loop:
                 f"{self.accelerator.num_processes} processes. Use a multiple."
             )
         self.pair.teacher.requires_grad_(False)
-        self.scorer = self.pair.teacher if prepared.objective.divergence else None
+        self.scorer = self.pair.teacher if prepared.objective.asks_teacher else None
         self.optimizer = torch.optim.AdamW(
             parameter_groups(student, config.weight_decay), lr=config.learning_rate
         )
@@ -119,6 +119,7 @@ class _Loop:
                 self.scorer,
                 self.pair.vocab_size,
                 config.loss_temperature,
+                prepared.memory,
             )
         )
         self.clock = PhaseClock()
@@ -145,7 +146,8 @@ class _Loop:
                 self.done = self.stop.done = self.done + 1
                 self.steps.append(record)
                 if main:
-                    append_jsonl(self.run_dir / "steps.jsonl", _flat(record))
+                    line = {"step": record.step, **record.metrics}
+                    append_jsonl(self.run_dir / "steps.jsonl", line)
                 log_metrics(self.accelerator, "train", record.metrics, self.done)
                 shown.update(record.metrics)
                 self._observe()
@@ -232,6 +234,8 @@ class _Loop:
             vocab_size=pair.vocab_size,
             keep_teacher_hidden=self.scorer is not None,
             clock=self.clock,
+            settings=self.prepared.settings,
+            memory=self.prepared.memory,
         )
         with self.accelerator.autocast():
             return self.prepared.method.write(request, self.prepared.share)
@@ -258,6 +262,7 @@ class _Loop:
                 name=f"step {done}",
             )
             append_jsonl(self.run_dir / "eval.jsonl", {"step": done, **vars(report)})
+            self.prepared.memory["kl_references"] = report.kl_references
             log_metrics(self.accelerator, "eval", scores(report), done)
 
     def _save(self) -> None:
@@ -293,7 +298,3 @@ def _measured(rollouts: list[Rollout], stats: WindowStats) -> dict[str, float]:
         "student_entropy": stats.student_entropy,
         "teacher_nll": stats.teacher_nll,
     }
-
-
-def _flat(record: StepRecord) -> dict[str, float]:
-    return {"step": record.step, **record.metrics}

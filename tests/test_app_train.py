@@ -28,7 +28,7 @@ from skd_lab.app.training import Trainer, Training
 from skd_lab.checkpoints import newest_whole
 from skd_lab.config import RunConfig
 from skd_lab.errors import UsageError
-from skd_lab.methods import METHODS
+from skd_lab.methods import CORE_METHODS
 from skd_lab.records import StepRecord
 from skd_lab.runs import Run
 from skd_lab.stopping import Stopped, StopRequest, stop_run_in
@@ -69,7 +69,7 @@ def test_the_next_free_name_is_offered(tmp_path):
 
 
 def test_every_method_has_words_and_every_task_makes_its_own_prompts():
-    assert set(METHOD_WORDS) == set(METHODS)
+    assert set(METHOD_WORDS) == set(CORE_METHODS)
     for task in TASKS:
         assert len(get_task(task).load("train", 2)) == 2
 

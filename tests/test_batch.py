@@ -53,7 +53,9 @@ def test_teacher_hidden_needs_every_rollout():
 
 def test_to_moves_every_tensor():
     batch = collate([rollout([5], [8, 2], torch.zeros(2, 3))], pad_id=PAD).to("meta")
-    assert {t.device.type for t in vars(batch).values()} == {"meta"}
+    tensors = [value for value in vars(batch).values() if isinstance(value, torch.Tensor)]
+    assert len(tensors) == 5 and {t.device.type for t in tensors} == {"meta"}
+    assert batch.writers == ("reference",)
 
 
 def planted_logits(batch, offset):

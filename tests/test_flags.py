@@ -40,6 +40,7 @@ CHANGES = {
     # the student knows its training references by heart: at temperature 1 it writes them too
     "on_policy_fraction": (1.0, WEIGHTS, {"method": "gkd", "student_temperature": 3.0}),
     "loss_temperature": (2.0, WEIGHTS, {}),
+    "settings": ("budget=3", "'skd' with objective 'forward_kl' has no setting 'budget'", {}),
     "reduction": ("mean_over_sequences", WEIGHTS, {"max_new_tokens": 40}),
     "accept_top_k": (1, WEIGHTS, {}),
     "replacement": ("teacher_argmax", WEIGHTS, {"accept_top_k": 1, "seed": 4}),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from skd_lab.cli.flags import whole_number
+from skd_lab.cli.rows import register_rows
 from skd_lab.errors import UsageError
 
 
@@ -96,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
     if args.report_only:
         rows = read_results(args.out)
     else:
+        register_rows()
         grid = grid_from(args)
         if args.plan:
             print("\n".join(cell.name for cell in grid.cells()))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from skd_lab.cli.flags import add_config_flags, config_from, read_config
+from skd_lab.cli.rows import register_rows
 
 
 def add_parser(subparsers: Any) -> None:
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
         base = read_saved_config(saved)
     config = config_from(args, base)
+    register_rows()
 
     from skd_lab.train import train
 

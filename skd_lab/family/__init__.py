@@ -1,0 +1,13 @@
+"""Systems related to SKD, each small, with its control: importing this registers their rows.
+
+After `import skd_lab.family`, --objective and --method know the names below, and CARDS holds a
+card for each. The core never imports this package.
+"""
+
+from skd_lab.family.card import CARDS as CARDS
+from skd_lab.family.card import Card as Card
+from skd_lab.family.card import Demo as Demo
+from skd_lab.family.card import Verdict as Verdict
+from skd_lab.family.card import get_card as get_card
+from skd_lab.family.card import read_rows as read_rows
+from skd_lab.family.card import rerun as rerun
