@@ -1,6 +1,7 @@
 """The student as a draft: acceptance against hand-worked distributions and total variation."""
 
 import dataclasses
+import json
 import math
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from tables import STUDENT_TABLE, TEACHER_TABLE, TableModel
 from tiny import tiny_model
 from torch import nn
 
+from skd_lab.cli.frame import main
 from skd_lab.drafts import DraftReport, draft_difference, draft_report, overlap
 from skd_lab.encode import Encoded
 from skd_lab.errors import UsageError
@@ -160,3 +162,28 @@ def test_nothing_to_draft_is_refused():
         draft_report(TABLES, [], max_new_tokens=4)
     with pytest.raises(UsageError, match="gamma"):
         draft_report(TABLES, prompts(1), max_new_tokens=4, gamma=0)
+
+
+def test_the_command_sets_a_run_s_student_beside_the_one_it_began_with(tmp_path, capsys):
+    run = str(tmp_path / "run")
+    train = ["train", "--steps", "2", "--run-dir", run, "--trace-prompts", "0", "--method", "sft"]
+    assert main([*train, "--learning-rate", "0.01"]) == 0
+    capsys.readouterr()
+    words = ["evaluate", "--draft", "--n", "4", "--run", run]
+    assert main([*words, "--json", "-o", str(tmp_path / "draft.json")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == json.loads((tmp_path / "draft.json").read_text())
+    before, after = found["drafts"]
+    assert (before["name"], after["name"]) == ("tiny-qwen3/student", "run/student")
+    assert before["n"] == 4 and before["agrees"] and before["accepted"] != after["accepted"]
+    change = found["difference"]
+    assert change["value"] == after["acceptance_rate"] - before["acceptance_rate"]
+    assert change["low"] <= change["value"] <= change["high"]
+    # without a run one student stands alone, and --baseline sets another beside it
+    assert main(words[:4]) == 0
+    shown = capsys.readouterr().out
+    assert "1 - total variation" in shown and "second minus first" not in shown
+    assert main([*words[:4], "--baseline", f"{run}/student"]) == 0
+    assert "second minus first" in capsys.readouterr().out
+    assert main(["evaluate", "--baseline", run]) == 2
+    assert "belongs to --draft" in capsys.readouterr().err

@@ -40,6 +40,17 @@ def add_parser(subparsers: Any) -> None:
         metavar="N",
         help="Rows at once; changes cost, not the report (default 64).",
     )
+    parser.add_argument(
+        "--draft",
+        action="store_true",
+        help="Instead of scores: the student as a speculative draft for its teacher, how much of "
+        "what it proposes stands under the lossless rule, and tokens a block.",
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="FOLDER",
+        help="With --draft: another student beside it (with --run: the one the run began with).",
+    )
     parser.add_argument("--json", action="store_true", help="Print the report as JSON.")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="Write the report as JSON to a file."
@@ -49,9 +60,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     config = config_from(args, _of_run(args.run_folder) if args.run_folder else None)
+    if args.baseline and not args.draft:
+        raise UsageError("--baseline is a second draft: it belongs to --draft. Give that too.")
 
-    from skd_lab.evaluate import evaluate
-    from skd_lab.files import write_text_atomic
     from skd_lab.prepare import encode_for, pair_for
     from skd_lab.tasks import get_task
 
@@ -70,6 +81,19 @@ def run(args: argparse.Namespace) -> int:
             f"--max-prompt-tokens {config.max_prompt_tokens}. Raise it, or use "
             "--over-long cut_left."
         )
+    lines, text = (_drafts if args.draft else _scores)(args, config, task, pair, data)
+    if args.output:
+        from skd_lab.files import write_text_atomic
+
+        write_text_atomic(args.output, lines + "\n")
+    print(lines if args.json else text)
+    return 0
+
+
+def _scores(args: argparse.Namespace, config: Any, task: Any, pair: Any, data: Any) -> Any:
+    """The report as JSON and as text."""
+    from skd_lab.evaluate import evaluate
+
     report = evaluate(
         pair,
         task,
@@ -86,10 +110,54 @@ def run(args: argparse.Namespace) -> int:
     line = report.to_json()
     if corpus:
         line = json.dumps({**json.loads(line), "corpus": corpus}, ensure_ascii=False)
-    if args.output:
-        write_text_atomic(args.output, line + "\n")
-    print(line if args.json else _as_text(report, data, corpus))
-    return 0
+    return line, _as_text(report, data, corpus)
+
+
+def _drafts(args: argparse.Namespace, config: Any, task: Any, pair: Any, data: Any) -> Any:
+    """Both students as drafts, as JSON and as text."""
+    from skd_lab.drafts import draft_difference, draft_report
+    from skd_lab.prepare import pair_for
+    from skd_lab.records import to_json
+
+    own = f"{args.run_folder.name}/student" if args.run_folder else pair.names["student"]
+    pairs = [(own, pair)]
+    if args.baseline or args.run_folder:
+        begun = read_config(args.run_folder / "config.json") if args.run_folder else {}
+        first = pair_for(config.replace(student=args.baseline or begun.get("student")))
+        pairs.insert(0, (first.names["student"], first))
+    reports = [
+        draft_report(
+            one,
+            data.encoded,
+            max_new_tokens=config.max_new_tokens,
+            gamma=config.gamma,
+            seed=config.seed,
+            batch_size=args.eval_batch_size,
+            name=name,
+        )
+        for name, one in pairs
+    ]
+    found: dict[str, Any] = {"drafts": [report.to_dict() for report in reports]}
+    if len(reports) > 1:
+        ends = draft_difference(reports[1], reports[0], config.seed)
+        found["difference"] = dict(zip(("value", "low", "high"), ends, strict=True))
+    head = f"drafts for {pair.names['teacher']}: {len(data.encoded)} prompts, lossless rule"
+    lines = [f"{head}, blocks of {config.gamma}, temperature 1"]
+    for report in reports:
+        apart = "as chance has it" if report.agrees else "MORE THAN CHANCE ALLOWS"
+        lines += [
+            f"  {report.name}",
+            f"    {'accepted':<24} {report.acceptance_rate:>8.1%}   "
+            f"of {sum(report.verified)} proposals judged",
+            f"    {'1 - total variation':<24} {report.expected_acceptance:>8.1%}   at the same "
+            f"prefixes; {report.z:+.1f} standard errors apart, {apart}",
+            f"    {'tokens per block':<24} {report.tokens_per_block:>8.2f}   the teacher alone: 1",
+        ]
+    if change := found.get("difference"):
+        low, high = 100 * change["low"], 100 * change["high"]
+        gain = f"{100 * change['value']:>+8.1f}   points, 95% interval {low:+.1f} to {high:+.1f}"
+        lines.append(f"  {'second minus first':<26} {gain}")
+    return to_json(found), "\n".join(lines)
 
 
 def _of_run(folder: Path) -> dict[str, Any]:
@@ -120,6 +188,8 @@ def _as_text(report: Any, data: Any, corpus: dict[str, Any]) -> str:
     lines += [
         f"  {'KL on references':<26} {figure(report.kl_references, '>8.4f')}   nats per token",
         f"  {'KL on own samples':<26} {figure(report.kl_samples, '>8.4f')}   nats per token",
+        f"  {'NLL of own samples':<26} {figure(report.nll_samples, '>8.4f')}   nats per token, "
+        "by the teacher",
         f"  {'replacement rate':<26} {figure(report.replacement_rate, '>8.1%')}",
         f"  {'mean length':<26} {report.mean_length:>8.1f}   tokens",
     ]
