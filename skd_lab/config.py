@@ -48,6 +48,7 @@ class RunConfig(RunFields):
             _require(self, f"{role}_top_p", lambda v: 0 < v <= 1, "must be in (0, 1]")
         _require(self, "gamma", _is_draft_size, "must be at least 1 or adaptive")
         _require(self, "on_policy_fraction", lambda v: 0 <= v <= 1, "must be in [0, 1]")
+        _require(self, "lora_dropout", lambda v: 0 <= v < 1, "must be in [0, 1)")
         try:
             self.top_k_at(0)
         except UsageError as error:
@@ -58,6 +59,12 @@ class RunConfig(RunFields):
             raise UsageError(
                 f"{flag('warmup_steps')} is {self.warmup_steps}, but there are {self.steps} steps: "
                 "the learning rate would never come down. Use a smaller number."
+            )
+        of_adapters = [name for name in ADAPTER_FIELDS if self._differs(name)]
+        if self.lora_rank is None and of_adapters:
+            raise UsageError(
+                f"{flag(of_adapters[0])} says how adapters are made, but there are none. Add "
+                "--lora-rank, or leave it out."
             )
         own = [f"student_{key}" for key in POLICY if self._differs(f"student_{key}")]
         if self.variant == "released" and own:
@@ -118,8 +125,10 @@ class RunConfig(RunFields):
 
 
 POLICY = ("temperature", "top_k", "top_p", "greedy")
+ADAPTER_FIELDS = ("lora_alpha", "lora_dropout", "lora_targets")
 
 _POSITIVE_INTEGERS = (
+    *("lora_rank", "lora_alpha"),
     *("n_prompts", "max_prompt_tokens"),
     "max_new_tokens",
     *("student_top_k", "teacher_top_k"),
@@ -142,8 +151,16 @@ def flag(name: str) -> str:
 @functools.cache
 def _choices() -> dict[str, tuple[str, ...]]:
     hints = typing.get_type_hints(RunConfig)
-    literals = {name: hint for name, hint in hints.items() if typing.get_origin(hint) is Literal}
-    return {name: typing.get_args(hint) for name, hint in literals.items()}
+    found = {name: choices_of(hint) for name, hint in hints.items()}
+    return {name: choices for name, choices in found.items() if choices}
+
+
+def choices_of(hint: Any) -> tuple[str, ...]:
+    """What a field's type lets stand in it by name; () for a field of numbers or free text."""
+    for kind in (hint, *typing.get_args(hint)):
+        if typing.get_origin(kind) is Literal:
+            return typing.get_args(kind)
+    return ()
 
 
 @functools.cache

@@ -9,10 +9,12 @@ from typing import Literal
 REDUCTION = Literal["mean_over_tokens", "mean_over_sequences"]
 OVER_LONG = Literal["drop", "cut_left", "error"]
 SCHEDULE = Literal["cosine", "linear", "constant", "constant_with_warmup"]
-PRECISION = Literal["no", "bf16"]  # fp16 needs loss scaling, and the optimizer in its hands
+PRECISION = Literal["no", "bf16", "fp16"]
 REPLACEMENT = Literal["teacher_sample", "teacher_argmax", "student_in_top_k"]
 VARIANT = Literal["paper", "released"]
 DTYPE = Literal["float32", "bfloat16", "float16", "float64"]
+QUANTISED = Literal["no", "4bit", "8bit"]
+OPTIMIZER = Literal["adamw", "adamw_8bit", "paged_adamw_8bit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +30,34 @@ class RunFields:
     """Teacher: a model folder or a Hub id. With a pair it replaces the pair's teacher."""
     dtype: DTYPE = "float32"
     """Type the weights are loaded in. Train in float32 and let mixed precision save the time."""
+    teacher_dtype: DTYPE | None = None
+    """Type of the teacher's weights, which are never trained; the student's type if left out."""
+    teacher_quantised: QUANTISED = "no"
+    """Load the teacher's weights in 4 or 8 bits (needs bitsandbytes)."""
+    student_quantised: QUANTISED = "no"
+    """Load the student's weights in 4 or 8 bits; then only adapters can be trained."""
     device: str | None = None
     """Device such as cpu, cuda or mps. The best one there is, if left out."""
     mixed_precision: PRECISION = "no"
-    """Autocast of the forward passes."""
+    """Autocast of the forward passes; fp16, for GPUs without bf16, also scales the loss."""
+
+    # adapters and memory
+    lora_rank: int | None = None
+    """Train adapters of this rank beside the student's frozen weights (LoRA); all weights if left
+    out."""
+    lora_alpha: int | None = None
+    """An adapter's product counts alpha / rank; twice the rank if left out."""
+    lora_dropout: float = 0.0
+    """Dropout in front of the adapters."""
+    lora_targets: str | None = None
+    """Layers that get adapters, by comma, such as q_proj,v_proj; all projections of the known
+    architectures if left out."""
+    gradient_checkpointing: bool = False
+    """Make the student's activations again in the backward pass, a layer at a time: less memory,
+    a third more time in the update, none in rollouts."""
+
+    shard_student: bool = False
+    """Split the student's weights, gradients and optimizer state over the processes (FSDP2)."""
 
     # data
     task: str = "summaries"
@@ -44,6 +70,8 @@ class RunFields:
     """Longest prompt, in tokens."""
     over_long: OVER_LONG = "drop"
     """What happens to a longer prompt; drops and cuts are counted and said."""
+    thinking: bool = False
+    """Let a model think before it answers, where its chat template has that switch (Qwen3)."""
 
     # method
     method: str = "skd"
@@ -54,6 +82,8 @@ class RunFields:
     """The teacher's weight in generalized_jsd, inside (0, 1); 0.5 if left out."""
     skew: float | None = None
     """The weight mixed into skewed_forward_kl and skewed_reverse_kl; 0.1 if left out."""
+    settings: str | None = None
+    """Numbers of the method or objective without a flag of their own, such as budget=120,rank=4."""
     on_policy_fraction: float | None = None
     """Share of prompts not answered by the reference, in gkd and mixed_skd; 0.5 if left out."""
     loss_temperature: float = 1.0
@@ -79,8 +109,6 @@ class RunFields:
     """Nucleus of the student's proposals."""
     student_greedy: bool = False
     """The student proposes its most likely token."""
-    settings: str | None = None
-    """Numbers of the method or objective without a flag of their own, such as budget=120,rank=4."""
     teacher_temperature: float = 1.0
     """Temperature of the teacher's replacements."""
     teacher_top_k: int | None = None
@@ -97,6 +125,8 @@ class RunFields:
     """Prompts per update, over all processes."""
     microbatch_size: int | None = None
     """Rows in one forward and backward of a process; the whole share if left out."""
+    optimizer: OPTIMIZER = "adamw"
+    """AdamW; its state in 8 bits (needs bitsandbytes), or that in memory the GPU shares (paged)."""
     learning_rate: float = 1e-5
     """Peak learning rate of AdamW."""
     lr_schedule: SCHEDULE = "cosine"

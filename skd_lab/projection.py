@@ -1,8 +1,8 @@
 """From hidden states to a loss without ever holding [tokens, vocabulary].
 
-At Qwen's 151,936 ids the logits of 8,192 tokens take 5 GB in float32, several times over in a
-backward pass. Here the tokens are projected a chunk at a time, and the gradient is made in the
-forward pass while the chunk is there; the backward pass only multiplies it.
+At Qwen's 151,936 ids the float32 logits of 8,192 tokens take 5 GB, several times in a backward
+pass. Here tokens are projected a chunk at a time, and their gradient is made while the chunk is
+there, in the forward pass: the backward pass only multiplies it.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,7 @@ Divergence = Callable[[Tensor, Tensor], Tensor]
 
 # Elements of one [chunk, vocabulary] tensor, about eight of which live at a time. On a CPU they
 # should stay in its cache, but matrix products of few tokens are slow: docs/performance.md.
-_CPU_ELEMENTS, _ACCELERATOR_ELEMENTS = 2**18, 2**25
-_SHORTEST_CHUNK = 128
+_CPU_ELEMENTS, _ACCELERATOR_ELEMENTS, _SHORTEST_CHUNK = 2**18, 2**25, 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +55,14 @@ class Projection:
         """The output head of a transformers causal language model, cut to `vocab_size` ids.
 
         Raises:
-            UsageError: if the model has no output head.
+            UsageError: if the model has no output head, or one that is more than a weight.
         """
         head = model.get_output_embeddings()
-        if head is None:
+        if head is None or hasattr(head, "base_layer") or not head.weight.is_floating_point():
             raise UsageError(
-                f"{type(model).__name__} has no output embeddings to project hidden states with. "
-                "Load it as a causal language model (AutoModelForCausalLM)."
+                f"{type(model).__name__} has no plain output embeddings to project hidden states "
+                "with: none at all, quantised ones, or ones that carry an adapter. Load it as a "
+                "causal language model (AutoModelForCausalLM), with adapters in its blocks."
             )
         config = model.config.get_text_config()
         factor = getattr(config, "logit_scale", None) or 1.0

@@ -41,7 +41,7 @@ def test_greedy_has_its_own_name(role, value):
         ({"seed": -1}, "--seed must not be negative"),
         ({"lr_schedule": "step"}, "--lr-schedule must be one of cosine, .*, got step"),
         ({"reduction": "sum"}, "--reduction must be one of mean_over_tokens, .*, got sum"),
-        ({"mixed_precision": "fp16"}, "--mixed-precision must be one of no, bf16, got fp16"),
+        ({"mixed_precision": "fp8"}, "--mixed-precision must be one of no, bf16, fp16, got fp8"),
         ({"over_long": "keep"}, "--over-long must be one of drop, cut_left, error"),
         ({"dtype": "int8"}, "--dtype must be one of float32"),
         ({"steps": 2.5}, "--steps must be a whole number, got 2.5"),

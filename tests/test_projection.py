@@ -424,6 +424,6 @@ def test_every_parameter_gets_the_gradient_of_the_dense_loss(name):
 def test_a_model_without_a_head_is_refused():
     model = LlamaForCausalLM(LlamaConfig(**SIZES)).model
     with pytest.raises(
-        ValueError, match="LlamaModel has no output embeddings to project.*AutoModelForCausal"
+        ValueError, match="LlamaModel has no plain output embeddings to project.*AutoModelForCausal"
     ):
         Projection.of(model)

@@ -10,15 +10,16 @@ import typing
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from skd_lab.config import RunConfig, flag
+from skd_lab.config import RunConfig, choices_of, flag
 from skd_lab.errors import DataError
 from skd_lab.fields import RunFields
 from skd_lab.presets import PRESETS, with_preset
 
 GROUPS = {
     "models": "pair",
+    "adapters and memory": "lora_rank",
     "data": "task",
     "method and sampling": "method",
     "optimisation": "steps",
@@ -116,8 +117,8 @@ def _add_flag(group: Any, name: str, hint: Any, text: str, default: Any) -> None
     kinds = [kind for kind in typing.get_args(hint) if kind is not types.NoneType] or [hint]
     if hint is bool:
         settings["action"] = "store_true"
-    elif typing.get_origin(hint) is Literal:
-        settings["choices"] = typing.get_args(hint)
+    elif choices := choices_of(hint):
+        settings["choices"] = choices
     else:
         settings["type"], settings["metavar"] = _TYPES[tuple(kinds)]
     group.add_argument(flag(name), **settings)
