@@ -41,7 +41,7 @@ def test_example_is_prompt_or_messages():
 
 
 def test_unknown_task_is_refused_with_the_names():
-    with pytest.raises(UsageError, match=r"'sums'.*arithmetic, dialogsum, .*jsonl, .*summaries"):
+    with pytest.raises(UsageError, match=r"'sums'.*arithmetic, .*dialogsum, .*jsonl, .*summaries"):
         get_task("sums")
 
 
@@ -227,7 +227,8 @@ def test_gsm8k_strips_or_keeps_calculator_marks(tmp_path):
         ("#### 3\nno, rather\n#### 1250", 1.0),
         ("#### 1250\n#### 3", 0.0),
         ("1250", 0.0),
-        ("#### 1250 pens", 0.0),
+        ("#### 1250 pens", 1.0),
+        ("#### 1250 or 1251", 0.0),
         ("####", 0.0),
         ("", 0.0),
         ("#### 1,251", 0.0),

@@ -20,11 +20,11 @@ from functools import cache
 import numpy as np
 
 from skd_lab.metrics import numeric_match
+from skd_lab.tasks.answers import final_answer
 from skd_lab.tasks.arithmetic_steps import read_steps, steps_hold
 from skd_lab.tasks.arithmetic_stories import BOXES, ITEMS, LARGEST, PEOPLE, STORIES
 from skd_lab.tasks.base import Example
 from skd_lab.tasks.generated import Generated, pick, split_by_hash
-from skd_lab.tasks.gsm8k import final_answer
 
 
 @dataclass(frozen=True)

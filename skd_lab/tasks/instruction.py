@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from skd_lab.metrics import exact_match
+from skd_lab.tasks.answers import final_answer
 from skd_lab.tasks.base import Example
 from skd_lab.tasks.generated import Generated, pick, split_by_hash
-from skd_lab.tasks.gsm8k import final_answer
 from skd_lab.tasks.instruction_steps import KINDS, LARGEST, SPELLED, STEPS, WORDS, Items, results
 
 MOST_STEPS = 3
