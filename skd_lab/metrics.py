@@ -159,6 +159,16 @@ def replacement_rate(rollouts: Iterable["Rollout"]) -> float:
     return replaced / tokens if tokens else math.nan
 
 
+def written_tokens(rollouts: Iterable["Rollout"]) -> dict[str, float]:
+    """What sampling cost: `student_tokens`, those the student drew (refused and thrown away ones
+    among them), and `teacher_tokens`, those the teacher drew."""
+    student = teacher = 0
+    for rollout in rollouts:
+        student += int((rollout.trace.proposed_id >= 0).sum()) + rollout.discarded
+        teacher += rollout.trace.source.count("teacher")
+    return {"student_tokens": float(student), "teacher_tokens": float(teacher)}
+
+
 def bootstrap_interval(
     values: Sequence[float] | np.ndarray, seed: int, confidence: float = 0.95, draws: int = 2000
 ) -> tuple[float, float]:

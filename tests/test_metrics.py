@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from skd_lab.metrics import (
     parse_number,
     replacement_rate,
     rouge_l,
+    written_tokens,
 )
 
 
@@ -159,3 +161,17 @@ def test_ties_with_nothing_stay_ties():
     assert sum(total == 0 for total in exact) > 20
     beside = min(sum(total <= 0 for total in exact), sum(total >= 0 for total in exact)) / 2000
     assert crossed_bootstrap(values, seed=5)[3] == min(1.0, 2 * beside)
+
+
+def test_written_tokens_count_who_drew_them():
+    def rollout(source, proposed, discarded=0):
+        trace = SimpleNamespace(source=source, proposed_id=np.array(proposed))
+        return SimpleNamespace(trace=trace, discarded=discarded)
+
+    interleaved = rollout(["student", "teacher", "student"], [5, 6, 7], discarded=2)
+    own, taught = rollout(["student"] * 2, [1, 2]), rollout(["teacher"] * 4, [-1] * 4)
+    reference = rollout(["reference"] * 3, [-1] * 3)
+    # the refused proposal was drawn by the student, its replacement by the teacher
+    assert written_tokens([interleaved]) == {"student_tokens": 5, "teacher_tokens": 1}
+    assert written_tokens([own, taught]) == {"student_tokens": 2, "teacher_tokens": 4}
+    assert written_tokens([reference]) == {"student_tokens": 0, "teacher_tokens": 0}
