@@ -71,7 +71,7 @@ def test_every_exercise_is_asked_in_its_notebook(build):
     for number in build.EXERCISES:
         [path] = [path for path in NOTEBOOKS if path.name.startswith(number[:2])]
         sources = "\n".join("".join(cell["source"]) for cell in code_cells(path))
-        assert f'course.check("{number}"' in sources, number
+        assert f'check("{number}", ' in sources, number
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, **BY_NAME)
@@ -88,11 +88,13 @@ def test_it_was_run_from_the_top_and_says_nothing_of_the_machine(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, **BY_NAME)
 def test_it_uses_public_names_only(path):
-    import skd_lab
+    import skd_lab.course
 
     for cell in code_cells(path):
         for node in ast.walk(ast.parse("".join(cell["source"]))):
-            if isinstance(node, ast.Import | ast.ImportFrom):
+            if isinstance(node, ast.ImportFrom) and node.module == "skd_lab.course":
+                assert {alias.name for alias in node.names} <= set(skd_lab.course.__all__)
+            elif isinstance(node, ast.Import | ast.ImportFrom):
                 assert "skd_lab." not in ast.unparse(node), ast.unparse(node)
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "skd":
                 assert node.attr in skd_lab.__all__

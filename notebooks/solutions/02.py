@@ -20,3 +20,12 @@ course.check("02.1", in_top_k)
 
 # 02.2: does dividing the logits by a temperature of 0.5 change who is in the top K? a, b or c
 course.check("02.2", "b")
+
+
+# 02.3: a function mass_above(probabilities, k) that gives a number in [0, 1].
+def mass_above(probabilities: Sequence[float], k: int) -> float:
+    """How much probability the k most likely tokens hold together."""
+    return sum(sorted(probabilities, reverse=True)[:k])
+
+
+course.check("02.3", mass_above)

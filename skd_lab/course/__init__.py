@@ -3,17 +3,23 @@
 In a notebook: `from skd_lab import course`.
 """
 
+from skd_lab.course import toy
 from skd_lab.course.checking import NotSolved, check
+from skd_lab.course.drawings import bars, side_by_side, token_cells
 from skd_lab.course.explore import Explorer, explore, figure, step_through
 from skd_lab.course.machine import describe_machine, real_models_available
 
 __all__ = [
     "Explorer",
     "NotSolved",
+    "bars",
     "check",
     "describe_machine",
     "explore",
     "figure",
     "real_models_available",
+    "side_by_side",
     "step_through",
+    "token_cells",
+    "toy",
 ]

@@ -64,3 +64,47 @@ add_question(
         "c": "K = 1 is not special: no rank moves at any K.",
     },
 )
+
+
+def mass_above(probabilities: Sequence[float], k: int) -> float:
+    """How much probability the k most likely tokens hold together."""
+    return sum(sorted(probabilities, reverse=True)[:k])
+
+
+def _first_ids(probabilities: Sequence[float], k: int) -> float:
+    return sum(probabilities[:k])
+
+
+def _least_likely(probabilities: Sequence[float], k: int) -> float:
+    return sum(sorted(probabilities)[:k])
+
+
+def _at_rank(probabilities: Sequence[float], k: int) -> float:
+    return sorted(probabilities, reverse=True)[k - 1]
+
+
+def _what_is_left(probabilities: Sequence[float], k: int) -> float:
+    return 1 - mass_above(probabilities, k)
+
+
+_CHANCES = [0.1, 0.4, 0.05, 0.25, 0.2]
+
+add(
+    Exercise(
+        number="02.3",
+        asks="a function mass_above(probabilities, k) that gives a number in [0, 1].",
+        answer=mass_above,
+        cases=(
+            Case("the most likely alone", (_CHANCES, 1)),
+            Case("the top 3", (_CHANCES, 3)),
+            Case("all of them", (_CHANCES, 5)),
+            Case("a flat teacher", ([0.25] * 4, 2)),
+        ),
+        mistakes=(
+            Mistake(_first_ids, "Those are the first ids, not the likeliest tokens: sort first."),
+            Mistake(_least_likely, "Those are the least likely ones: sort from the largest down."),
+            Mistake(_at_rank, "That is the k-th token alone. Add up all of the first k."),
+            Mistake(_what_is_left, "That is what lies outside the top k."),
+        ),
+    )
+)

@@ -3,11 +3,11 @@
 import os
 from typing import Any
 
-from skd_lab.course import chapter_00, chapter_02
+from skd_lab.course import chapter_00, chapter_01, chapter_02
 from skd_lab.course.exercises import EXERCISES, Exercise, judge, untouched
 from skd_lab.errors import UsageError
 
-CHAPTERS = (chapter_00, chapter_02)
+CHAPTERS = (chapter_00, chapter_01, chapter_02)
 """The rooms whose exercises are on the list; importing them puts them there."""
 
 

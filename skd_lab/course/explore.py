@@ -43,7 +43,7 @@ class Drawing:
         self.html, self.alt = html, alt
 
     def _repr_html_(self) -> str:
-        return f'<div style="{_PAPER}">{self.html}<p>{escape(self.alt)}</p></div>'
+        return _framed(self.html, self.alt)
 
     def __repr__(self) -> str:
         return f"Figure: {self.alt}"
@@ -95,7 +95,7 @@ class Explorer:
         drawn = self._draw(**self.values)
         alt = drawn.alt if isinstance(drawn, Drawing) else self._alt
         html = drawn.html if isinstance(drawn, Drawing) else _as_html(drawn, alt)
-        self._view.value = f'<div style="{_PAPER}">{html}<p>{escape(alt)}</p></div>'
+        self._view.value = _framed(html, alt)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         still = {"text/html": self.html, "text/plain": repr(self)}
@@ -177,6 +177,10 @@ def _control(name: str, choice: Any) -> Any:
         f"Control {name!r} is {choice!r}. Give (low, high, first), (low, high, first, step), a "
         "list of choices, or True or False."
     )
+
+
+def _framed(html: str, alt: str) -> str:
+    return f'<div style="{_PAPER}">{html}<p style="margin:6px 0 0">{escape(alt)}</p></div>'
 
 
 def _as_html(drawn: Any, alt: str) -> str:

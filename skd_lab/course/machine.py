@@ -13,8 +13,8 @@ def describe_machine() -> None:
     import transformers
 
     print(
-        f"skd_lab {version('skd-lab')}, Python {platform.python_version()}, torch {torch.__version__}, "
-        f"transformers {transformers.__version__}"
+        f"skd_lab {version('skd-lab')}, Python {platform.python_version()}, "
+        f"torch {torch.__version__}, transformers {transformers.__version__}"
     )
     print(f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} of them")
     if torch.cuda.is_available():
