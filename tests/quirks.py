@@ -178,26 +178,25 @@ def tokenizer_of(family: str) -> PreTrainedTokenizerFast:
 
 
 def write_checkpoint(
-    folder: Path, family: str, *, width: int, seed: int = 0, sampling: bool = True, **config: object
+    folder: Path, family: str, *, width: int, seed: int = 0, **config: object
 ) -> Path:
     """A folder as the Hub has them: a tiny random model of the published vocabulary's width.
 
     Args:
         family: of GENERATION.
         width: rows of the embedding.
-        sampling: False leaves the file's sampling settings out.
     """
     architecture = "qwen2" if family == "qwen2.5" else family
     model = tiny_model(
         architecture, seed=seed, vocab_size=width, dtype=torch.float32, bos_token_id=None, **config
     )
-    save(model, folder, family, sampling=sampling)
+    save(model, folder, family)
     return folder
 
 
-def save(model: PreTrainedModel, folder: Path, family: str, *, sampling: bool = True) -> None:
+def save(model: PreTrainedModel, folder: Path, family: str) -> None:
     """The model and its family's tokenizer and generation_config.json."""
     model.save_pretrained(folder)
     tokenizer_of(family).save_pretrained(folder)
-    kept = {k: v for k, v in GENERATION[family].items() if sampling or k.endswith("token_id")}
-    (folder / "generation_config.json").write_text(json.dumps(kept), encoding="utf-8")
+    text = json.dumps(GENERATION[family])
+    (folder / "generation_config.json").write_text(text, encoding="utf-8")
