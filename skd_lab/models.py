@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from skd_lab.cache import supports_rollback
 from skd_lab.errors import SkdError, TokenizerMismatchError, UsageError
-from skd_lab.loading import load_model, load_tokenizer
+from skd_lab.loading import attention_reason, load_model, load_tokenizer
 from skd_lab.projection import Projection
 from skd_lab.templates import ChatTemplate
 
@@ -56,6 +56,9 @@ def load_pair(
     teacher: str | Path | None = None,
     dtype: str = "float32",
     device: str | None = None,
+    teacher_dtype: str | None = None,
+    student_quantised: str = "no",
+    teacher_quantised: str = "no",
 ) -> Pair:
     """Load a bundled pair by name, or a student and a teacher from folders or Hub ids.
 
@@ -65,12 +68,48 @@ def load_pair(
         teacher: likewise.
         dtype: of the weights: float32, bfloat16, float16 or float64.
         device: cpu, cuda, mps ...; the best there is if None.
+        teacher_dtype: of the teacher's weights; as the student's if None.
+        student_quantised: "no", "4bit" or "8bit" (bitsandbytes).
+        teacher_quantised: likewise.
 
     Raises:
         UsageError: for an unknown name, a folder without weights, a Hub id that is not at hand,
             or a model that cannot be used here.
         SkdError: if the weights hold numbers that are not finite.
         TokenizerMismatchError: if the two tokenizers give an id different meanings.
+    """
+    student, teacher = places(name, student, teacher)
+    names = {"student": _short(student), "teacher": _short(teacher)}
+    tokenizer, theirs = load_tokenizer(student), load_tokenizer(teacher)
+    pair = make_pair(
+        vocab_size=shared_vocab_size(tokenizer, theirs, names),
+        student=load_model(student, dtype=dtype, device=device, quantised=student_quantised),
+        teacher=load_model(
+            teacher, dtype=teacher_dtype or dtype, device=device, quantised=teacher_quantised
+        ),
+        tokenizer=tokenizer,
+        names=names,
+    )
+    if tokenizer.chat_template and theirs.chat_template != tokenizer.chat_template:
+        pair.report += (
+            "\nchat        the teacher's own template differs: the student's is used for both"
+        )
+    _log.info(pair.report)
+    return pair
+
+
+def places(
+    name: str | None, student: str | Path | None = None, teacher: str | Path | None = None
+) -> tuple[str | Path, str | Path]:
+    """Where a pair's student and teacher lie: folders or Hub ids.
+
+    Args:
+        name: a bundled pair.
+        student: replaces the bundled pair's.
+        teacher: likewise.
+
+    Raises:
+        UsageError: for an unknown name, or if one of the two is not named.
     """
     if name is not None:
         if name not in bundled_pairs():
@@ -86,21 +125,7 @@ def load_pair(
             "A pair is a student and a teacher: name both by folder or Hub id, or a bundled pair "
             f"({', '.join(bundled_pairs())})."
         )
-    names = {"student": _short(student), "teacher": _short(teacher)}
-    tokenizer, theirs = load_tokenizer(student), load_tokenizer(teacher)
-    pair = make_pair(
-        vocab_size=shared_vocab_size(tokenizer, theirs, names),
-        student=load_model(student, dtype=dtype, device=device),
-        teacher=load_model(teacher, dtype=dtype, device=device),
-        tokenizer=tokenizer,
-        names=names,
-    )
-    if tokenizer.chat_template and theirs.chat_template != tokenizer.chat_template:
-        pair.report += (
-            "\nchat        the teacher's own template differs: the student's is used for both"
-        )
-    _log.info(pair.report)
-    return pair
+    return student, teacher
 
 
 def make_pair(
@@ -216,6 +241,13 @@ def _report(pair: Pair, widths: list[int]) -> str:
         lines.append("chat        no chat template: only plain prompts can be used")
     elif ChatTemplate(pair.tokenizer).has_switch:
         lines.append("chat        answers without thinking, unless --thinking is given")
+    reasons = [attention_reason(model.config) for model in (pair.student, pair.teacher)]
+    lines.append(f"attention   {'; teacher '.join(dict.fromkeys(reasons))}")
+    if pair.teacher.dtype in (torch.bfloat16, torch.float16):
+        lines.append(
+            "precision   proposals are judged on float32 of the teacher's 16-bit logits, and that "
+            "is recorded: a later forward over the whole text may differ at a near tie"
+        )
     if not pair.can_roll_back:
         lines.append("drafts      a state here cannot be rolled back, so gamma is 1")
     return "\n".join(lines)
@@ -231,9 +263,18 @@ def _describe(role: str, model: PreTrainedModel, name: str) -> str:
         f"{role:<11} {name}: {type(model).__name__}, {size / 1e6:,.2f}M parameters, "
         f"{text.num_hidden_layers} layers, context {getattr(text, 'max_position_embeddings', 0):,}"
         + (f", window {window:,}" if sliding else "")
-        + f", {str(model.dtype).removeprefix('torch.')}, {text._attn_implementation} attention, "
-        + str(model.device)
+        + f", {_bits(model)}, {text._attn_implementation} attention, {model.device}"
     )
+
+
+def _bits(model: PreTrainedModel) -> str:
+    dtype = str(model.dtype).removeprefix("torch.")
+    few = getattr(model.config, "quantization_config", None)
+    if not getattr(model, "is_quantized", False) or few is None:
+        return dtype
+    known = few if isinstance(few, dict) else few.to_dict()
+    how = [f"{bits} bits" for bits in (4, 8) if known.get(f"load_in_{bits}bit")]
+    return f"{(how or ['quantised'])[0]} and {dtype}"
 
 
 def _short(at: str | Path) -> str:
