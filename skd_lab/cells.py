@@ -1,17 +1,21 @@
 """One cell of a grid: a run, its evaluation, and the row they make."""
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from skd_lab.axes import OWN, UNTRAINED
 from skd_lab.config import RunConfig
+from skd_lab.drafts import draft_report
+from skd_lab.encode import Encoded
 from skd_lab.errors import SkdError
 from skd_lab.evaluate import evaluate, evaluate_generator
 from skd_lab.files import write_json_atomic
-from skd_lab.grids import OWN, UNTRAINED, Cell, Grid
+from skd_lab.grids import Cell, Grid
 from skd_lab.models import Pair
 from skd_lab.prepare import encode_for, pair_for
 from skd_lab.records import EvalReport, to_json
@@ -21,6 +25,7 @@ from skd_lab.tasks import get_task
 from skd_lab.train import train
 
 PHASES = ("draft", "verify", "score", "update")
+TOKENS = ("completion_tokens", "student_tokens", "teacher_tokens")
 
 
 def run_cell(cell: Cell, grid: Grid, folder: Path, *, progress: bool = False) -> dict[str, Any]:
@@ -46,9 +51,10 @@ def run_cell(cell: Cell, grid: Grid, folder: Path, *, progress: bool = False) ->
 def _run_cell(
     cell: Cell, grid: Grid, folder: Path, run_dir: Path, progress: bool
 ) -> dict[str, Any]:
-    config = grid.config(cell, str(run_dir))
-    if start := start_of(cell, grid, folder):
-        config = config.replace(student=str(start))
+    if cell.paces is not None and cell.setting not in grid.updates:
+        own, base = (other.name for other in cell.paces)
+        raise SkdError(f"Equal CPU seconds wait for finished runs of {own} and {base}.")
+    config = grid.config(cell, str(run_dir)).replace(**make_models(cell, grid, folder))
     pair = pair_for(config)
     cost: dict[str, Any] = {}
     if cell["method"] not in UNTRAINED:
@@ -71,11 +77,12 @@ def _run_cell(
             gamma=config.gamma,
             batch_size=100,
         )
+    write_json_atomic(run_dir / "completions.json", report.completions)
     return {
         "cell": cell.name,
         "status": "done",
         **cell.values,
-        "chosen_rate": grid.chosen.get(cell.setting),
+        "chosen_rate": grid.chosen.get(cell.tuned_as),
         **_measured(report),
         "corpus": task.corpus_scores(
             [row.example for row in encoded], [str(c["text"]) for c in report.completions]
@@ -96,10 +103,26 @@ def _measured(report: EvalReport) -> dict[str, Any]:
         "n": report.n,
         "kl_references": report.kl_references,
         "kl_samples": report.kl_samples,
+        "nll_samples": report.nll_samples,
         "replacement_rate": report.replacement_rate,
         "mean_length": report.mean_length,
         "scores": [completion["score"] for completion in report.completions],
     }
+
+
+def _draft(pair: Pair, encoded: Sequence[Encoded], config: RunConfig) -> dict[str, Any] | None:
+    """The student as a draft for its teacher."""
+    if not encoded:
+        return None
+    found = draft_report(
+        pair,
+        encoded,
+        max_new_tokens=config.max_new_tokens,
+        gamma=config.gamma,
+        batch_size=100,
+    )
+    rates = ("acceptance_rate", "expected_acceptance", "tokens_per_block", "z")
+    return {"n": found.n, **{name: getattr(found, name) for name in rates}}
 
 
 def _train(config: RunConfig, pair: Pair, progress: bool) -> dict[str, Any]:
@@ -124,7 +147,7 @@ def _train(config: RunConfig, pair: Pair, progress: bool) -> dict[str, Any]:
         "updates": len(result.steps),
         "cpu_seconds": spent[len(result.steps)],
         **parts,
-        "completion_tokens": sum(r.metrics["completion_tokens"] for r in result.steps),
+        **{name: sum(r.metrics.get(name, math.nan) for r in result.steps) for name in TOKENS},
         "curve": [_point(found, spent) for found in Run(run_dir).evals],
         "replaced": _thinned(result.steps, "replacement_rate"),
         "teacher_nll": _thinned(result.steps, "teacher_nll"),
@@ -139,6 +162,7 @@ def _point(found: Mapping[str, Any], spent: Mapping[int, float]) -> dict[str, An
         "cpu_seconds": spent[found["step"]],
         "score": score,
         "kl_samples": found["kl_samples"],
+        "nll_samples": found["nll_samples"],
     }
 
 
@@ -149,10 +173,11 @@ def _thinned(steps: Sequence[Any], metric: str, points: int = 20) -> list[tuple[
     return [(p[-1].step, sum(r.metrics[metric] for r in p) / len(p)) for p in parts]
 
 
-def start_of(cell: Cell, grid: Grid, folder: Path) -> Path | None:
-    """The student a cell starts from, made if it is not there; None for the pair's own."""
-    if cell.values.get("start", OWN) == OWN:
-        return None
-    pair = grid.config(cell).pair
-    assert pair is not None  # Grid has checked it
-    return make_start(pair, cell["start"], cell["seed"], folder / "starts")
+def make_models(cell: Cell, grid: Grid, folder: Path) -> dict[str, str]:
+    """What a cell starts from, made if it is not there: `student` and `teacher` of its config
+    where these are not the pair's own."""
+    made = {}
+    pair = grid.config(cell).pair or ""
+    if cell.values.get("start", OWN) != OWN:
+        made["student"] = make_start(pair, cell["start"], cell["seed"], folder / "starts")
+    return {role: str(path) for role, path in made.items()}

@@ -1,0 +1,146 @@
+"""Distillation on real text, from scratch: `python -m benchmarks.multi30k --data PATH`.
+
+Stages, each of which goes on where it was interrupted: a tokenizer, a teacher trained on the 29,000
+pairs of Multi30k (German to English), students fine-tuned on 1,000 and 10,000 of them, and the
+same students distilled by five methods, scored on test_2016_flickr.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.machine import describe_machine
+from benchmarks.multi30k_models import (
+    COMPLETION_TOKENS,
+    PROMPT_TOKENS,
+    STUDENT,
+    STUDENT_STEPS,
+    TASK,
+    TEACHER,
+    Place,
+    student,
+    teacher,
+)
+from benchmarks.multi30k_table import bleu_counts, write_results
+from skd_lab.compare import run_grid
+from skd_lab.files import read_json
+from skd_lab.grids import OWN, Grid
+from skd_lab.studies import RIVALS
+
+TEST_PROMPTS = 1000
+DISTIL = {
+    "steps": 300,
+    "batch_size": 16,
+    "learning_rate": 5e-4,
+    "warmup_steps": 30,
+    "accept_top_k": 5,
+    "gamma": 4,
+    "max_prompt_tokens": PROMPT_TOKENS,
+    "max_new_tokens": COMPLETION_TOKENS,
+    "eval_every": 100,
+    "eval_prompts": 50,
+    "device": "cpu",
+}
+"""The same for every method; nothing here was tuned."""
+TEACHER_CELL = f"{TASK}-teacher"
+
+
+def distil(
+    place: Place, made: Path, prompts: int, seed: int, methods: Sequence[str], say: Callable
+) -> None:
+    """One student, distilled by every method; each run is a cell of a grid of skd_lab's."""
+    start = student(place, prompts, seed, say)
+    folder = place.out / "grids" / f"{prompts}-s{seed}"
+    for other in (place.out / "grids").glob(f"*/cells/{TEACHER_CELL}"):
+        if (other / "cell.json").exists() and not (folder / "cells" / TEACHER_CELL).exists():
+            shutil.copytree(other, folder / "cells" / TEACHER_CELL)  # the same in every grid
+    grid = Grid(
+        name=f"{TASK}, {prompts} pairs",
+        blocks=[{"task": [TASK], "method": methods, "prompts": [prompts], "seed": [seed]}],
+        fixed={
+            **DISTIL,
+            "student": str(start),
+            "teacher": str(made),
+            **({"data_path": place.data} if place.data else {}),
+        },
+        test_prompts=TEST_PROMPTS,
+    )
+    run_grid(grid, folder, say=say)
+
+
+def gather(place: Place) -> list[dict[str, Any]]:
+    """The rows of all grids, with the start each belongs to and what BLEU is computed from."""
+    examples = place.examples("test", TEST_PROMPTS)
+    references = {example.id: example.reference or "" for example in examples}
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for path in sorted((place.out / "grids").glob("*/cells/*/cell.json")):
+        row = read_json(path)
+        prompts, seed = path.parts[-4].split("-s")
+        if row["method"] != "teacher":
+            row |= {"start": f"sft{prompts}", "seed": int(seed)}
+        if row["status"] == "done":
+            found = json.loads((path.parent / "completions.json").read_text(encoding="utf-8"))
+            row["bleu_counts"] = bleu_counts(
+                [completion["text"] for completion in found],
+                [references[completion["id"]] for completion in found],
+            )
+        key = (row["method"], row.get("start", OWN), str(row.get("seed")))
+        rows[key] = row
+    order = ["start", *RIVALS, "teacher"]
+    return sorted(
+        rows.values(),
+        key=lambda row: (
+            int(str(row.get("start", "sft0")).removeprefix("sft")),
+            order.index(row["method"]),
+            row.get("seed", 0),
+        ),
+    )
+
+
+def about(place: Place) -> dict[str, Any]:
+    """What was trained and where, for the folder of results."""
+    runs = {"teacher": place.out / "teacher-run"}
+    runs |= {
+        path.name.removesuffix("-run"): path for path in (place.out / "students").glob("*-run")
+    }
+    return {
+        "teacher": {**vars(TEACHER), **read_json(place.out / "teacher_choice.json")},
+        "student": {**vars(STUDENT), "prompts": list(STUDENT_STEPS), "steps": STUDENT_STEPS},
+        "distillation": DISTIL,
+        "cpu_minutes": {name: round(_cpu_seconds(run) / 60, 1) for name, run in runs.items()},
+        "machine": describe_machine(),
+    }
+
+
+def _cpu_seconds(run: Path) -> float:
+    lines = (run / "steps.jsonl").read_text(encoding="utf-8").splitlines()
+    return sum(json.loads(line)["cpu_seconds"] for line in lines)
+
+
+def main() -> None:
+    """Run the stages that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", help="folder with train, val and test; the Hub if left out")
+    parser.add_argument("--out", type=Path, default=Path("runs/multi30k"))
+    parser.add_argument("--results", type=Path, help="write rows and tables here as well")
+    parser.add_argument("--prompts", type=int, nargs="*", default=sorted(STUDENT_STEPS))
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--methods", nargs="*", default=list(RIVALS))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    place = Place(args.data, args.out)
+    made = teacher(place)
+    for seed in args.seeds:
+        for prompts in args.prompts:
+            distil(place, made, prompts, seed, args.methods, print)
+    if args.results:
+        write_results(gather(place), about(place), args.results)
+
+
+if __name__ == "__main__":
+    main()
