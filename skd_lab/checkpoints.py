@@ -1,8 +1,10 @@
 """Checkpoints of a run: written whole under another name, then renamed; no pickle is loaded.
 
-checkpoints/step-000040/student/        a plain Hugging Face folder
+checkpoints/step-000040/student/        a plain Hugging Face folder; or
+                        adapter/        of a student with adapters, these alone, as peft reads them
                         optimizer.pt    torch.save, read back with weights_only=True
-                        state.json      step, and the SHA-256 of every file
+                        memory.pt       in the same way, what a method keeps in each process
+                        state.json      step, loss scale, and the SHA-256 of every file
 """
 
 import contextlib
@@ -11,14 +13,16 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from skd_lab.adapters import has_adapters, save_adapter
 from skd_lab.errors import DataError, SkdError, UsageError
 from skd_lab.files import read_json, replace_folder, write_json_atomic
 from skd_lab.loading import quiet_bars
@@ -33,8 +37,12 @@ def save_checkpoint(
     step: int,
     student: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    optimizer: torch.optim.Optimizer,
+    optimizer_state: Mapping[str, Any],
     keep: int | None = None,
+    *,
+    weights: Mapping[str, Tensor] | None = None,
+    scaler: Mapping[str, Any] | None = None,
+    memory: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
     """Write checkpoints/step-N atomically, then drop all but the newest ones.
 
@@ -46,8 +54,12 @@ def save_checkpoint(
         step: optimizer updates done so far.
         student: unwrapped.
         tokenizer: saved beside the weights, so that the folder loads by itself.
-        optimizer: its state goes along.
+        optimizer_state: the optimizer's state_dict, its tensors whole.
         keep: how many checkpoints stay; None keeps all.
+        weights: the student's whole weights, where it holds only a part of them itself.
+        scaler: a loss scaler's state_dict: numbers alone.
+        memory: what each process keeps from update to update, in their order: numbers, texts,
+            tensors, and lists and dicts of them.
 
     Raises:
         SkdError: on a full or read-only disk; checkpoints written before are untouched.
@@ -56,13 +68,17 @@ def save_checkpoint(
     for left in folder.glob(f".{_PREFIX}*"):  # of a run that was killed while it wrote or deleted
         shutil.rmtree(left, ignore_errors=True)
     with _written_whole(target) as temporary:
-        with quiet_bars():
-            student.save_pretrained(temporary / "student")
-        tokenizer.save_pretrained(temporary / "student")
-        torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
+        if has_adapters(student):
+            save_adapter(temporary / "adapter", student)
+        else:
+            _save_model(temporary / "student", student, tokenizer, weights)
+        torch.save(optimizer_state, temporary / "optimizer.pt")
+        if any(memory):
+            torch.save([dict(one) for one in memory], temporary / "memory.pt")
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         sums = {path.relative_to(temporary).as_posix(): _sha256(path, sync=True) for path in files}
-        write_json_atomic(temporary / "state.json", {"step": step, "sha256": sums})
+        state = {"step": step, **({"scaler": dict(scaler)} if scaler else {}), "sha256": sums}
+        write_json_atomic(temporary / "state.json", state)
     saved = list_checkpoints(folder)
     behind = saved.index(target) + 1
     for other in saved[behind:] + ([] if keep is None else saved[: max(0, behind - keep)]):
@@ -73,7 +89,11 @@ def save_checkpoint(
 
 
 def save_student(
-    folder: Path, student: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: str
+    folder: Path,
+    student: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    card: str,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write the distilled student as a plain Hugging Face folder, whole or not at all.
 
@@ -82,12 +102,22 @@ def save_student(
         student: unwrapped; safetensors, config and generation config are written.
         tokenizer: with its chat template.
         card: Markdown of the model card.
+        weights: the student's whole weights, where it holds only a part of them itself.
     """
     with _written_whole(folder) as temporary:
-        with quiet_bars():
-            student.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
+        _save_model(temporary, student, tokenizer, weights)
         (temporary / "README.md").write_text(card, encoding="utf-8")
+
+
+def _save_model(
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    weights: Mapping[str, Tensor] | None,
+) -> None:
+    with quiet_bars():
+        model.save_pretrained(folder, state_dict=None if weights is None else dict(weights))
+    tokenizer.save_pretrained(folder)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -168,6 +198,18 @@ def _sha256(path: Path, sync: bool = False) -> str:
 def load_optimizer_state(path: Path) -> dict[str, Any]:
     """The optimizer's state of a checkpoint, on the CPU."""
     return torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True)
+
+
+def load_memory(path: Path) -> list[dict[str, Any]]:
+    """What each process of the run kept when a checkpoint was made; empty if nothing."""
+    if not (path / "memory.pt").exists():
+        return []
+    return torch.load(path / "memory.pt", map_location="cpu", weights_only=True)
+
+
+def load_scaler(path: Path) -> dict[str, Any] | None:
+    """The loss scaler's state of a checkpoint, if its run had one."""
+    return read_json(path / "state.json").get("scaler")
 
 
 def model_card(config: Mapping[str, Any]) -> str:

@@ -28,6 +28,10 @@ class RunExistsError(UsageError):
     """The run folder is already there, and neither resume nor overwrite was asked for."""
 
 
+class NoMemoryError(SkdError):
+    """Memory ran out, with half of the rows at a time too; the message says what helps."""
+
+
 class NonFiniteLossError(SkdError):
     """The loss or a gradient became NaN or infinite; the last good checkpoint is kept."""
 

@@ -20,7 +20,9 @@ from skd_lab.files import disk_errors, read_json, write_json_atomic
 from skd_lab.methods import METHODS, Method, get_method, read_settings
 from skd_lab.models import Pair, load_pair
 from skd_lab.objectives import Objective, get_objective
+from skd_lab.processes import is_first, wait_for_all
 from skd_lab.tasks import Example, Task, get_task
+from skd_lab.trainable import check_trainable, make_trainable
 
 # fields that may differ when a run is resumed: they say where and how, not what is computed
 _MAY_CHANGE = {
@@ -31,6 +33,9 @@ _MAY_CHANGE = {
     "keep_checkpoints",
     "save_every",
     "track",
+    "microbatch_size",
+    "gradient_checkpointing",
+    "shard_student",
 }
 
 
@@ -69,6 +74,7 @@ def prepare(
     Raises:
         UsageError: for anything that cannot be, before the models are loaded where possible.
     """
+    check_trainable(config)
     method = get_method(config.method)
     chosen = method.objective_name(config.objective)
     settings, of_objective = read_settings(config.settings, method, chosen)
@@ -91,7 +97,11 @@ def prepare(
             f"{flag('max_prompt_tokens')} {config.max_prompt_tokens}. Raise it, or use "
             f"{flag('over_long')} cut_left."
         )
-    _start_run(config, run_dir)
+    make_trainable(pair.student, config)
+    wait_for_all()  # until every process has looked at the folder
+    if is_first():
+        _start_run(config, run_dir)
+    wait_for_all()
     return Prepared(
         config=config,
         method=method,
@@ -206,6 +216,9 @@ def pair_for(config: RunConfig) -> Pair:
         teacher=config.teacher,
         dtype=config.dtype,
         device=config.device,
+        teacher_dtype=config.teacher_dtype,
+        student_quantised=config.student_quantised,
+        teacher_quantised=config.teacher_quantised,
     )
 
 
@@ -219,6 +232,7 @@ def encode_for(pair: Pair, examples: Sequence[Example], config: RunConfig) -> En
         max_completion_tokens=config.max_new_tokens,
         eos_token_ids=pair.eos_token_ids,
         vocab_size=pair.vocab_size,
+        thinking=config.thinking,
     )
 
 

@@ -5,47 +5,83 @@ updates behind the checkpoint is done again, bit for bit, so it is taken out fir
 a run that was stopped equal those of one that was not, but for the times in them.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import PreTrainedModel
 
-from skd_lab.checkpoints import load_optimizer_state, newest_whole
+from skd_lab.adapters import has_adapters, load_adapter
+from skd_lab.checkpoints import load_memory, load_optimizer_state, newest_whole
 from skd_lab.files import read_jsonl, read_text, to_json, write_text_atomic
 from skd_lab.loading import load_model
 from skd_lab.records import StepRecord, dumps_traces, loads_traces
+from skd_lab.sharding import like_parameters
+
+_LOG = logging.getLogger(__name__)
 
 
-def load_newest(
-    run_dir: Path, student: PreTrainedModel, schedule: LRScheduler, dtype: str
-) -> int | None:
-    """Put the newest whole checkpoint into the student, its optimizer and the schedule.
+def load_weights(
+    run_dir: Path, student: PreTrainedModel, dtype: str
+) -> tuple[Path, int] | tuple[None, None]:
+    """Put the newest whole checkpoint's weights, or its adapters, into the student, in place.
 
     Args:
         run_dir: the run folder.
-        student: takes the weights, in place.
-        schedule: a new one, of the optimizer that takes the state, in place; its rate depends on
-            nothing but the number of updates.
+        student: as it was made for the run, not sharded yet.
         dtype: the run's type of weights.
 
     Returns:
-        Updates done then; None if the run has no checkpoint yet.
+        The checkpoint and the updates done then; Nones if the run has no checkpoint yet.
 
     Raises:
         UsageError: if there are checkpoints and all of them are damaged.
     """
     found = newest_whole(run_dir / "checkpoints")
     if found is None:
-        return None
+        return None, None
     path, step = found
-    saved = load_model(path / "student", dtype=dtype, device="cpu")
-    student.load_state_dict(saved.state_dict())
-    schedule.optimizer.load_state_dict(load_optimizer_state(path))
+    if has_adapters(student):
+        load_adapter(path / "adapter", student)
+    else:
+        saved = load_model(path / "student", dtype=dtype, device="cpu")
+        student.load_state_dict(saved.state_dict())
+    return path, step
+
+
+def load_progress(path: Path, step: int, schedule: LRScheduler) -> None:
+    """Put a checkpoint's optimizer state into the schedule's optimizer, and the schedule there.
+
+    Args:
+        path: of the checkpoint.
+        step: updates done then.
+        schedule: a new one; its rate depends on nothing but the number of updates. Its optimizer
+            may hold a sharded student: each process takes its part.
+    """
+    optimizer = schedule.optimizer
+    optimizer.load_state_dict(like_parameters(load_optimizer_state(path), optimizer))
     # by hand, as transformers gives last_epoch to some of its schedules and not to others
     schedule.last_epoch = step
-    schedule._last_lr = [group["lr"] for group in schedule.optimizer.param_groups]
-    return step
+    schedule._last_lr = [group["lr"] for group in optimizer.param_groups]
+
+
+def own_memory(path: Path, process: int, processes: int) -> dict[str, Any]:
+    """What this process kept when the checkpoint was made.
+
+    With another number of processes than then it is that of one of them, which is said: such a
+    run is not the one that would have gone on.
+    """
+    saved = load_memory(path)
+    if not saved:
+        return {}
+    if len(saved) != processes and process == 0:
+        _LOG.warning(
+            "%s holds what the method kept in %d processes, and there are %d now: each goes on "
+            "with that of one of them.",
+            *(path.name, len(saved), processes),
+        )
+    return saved[process % len(saved)]
 
 
 def cut_records_back(run_dir: Path, step: int | None) -> None:

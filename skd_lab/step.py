@@ -1,12 +1,14 @@
 """One optimizer update: the loss of a window of rollouts, its gradient, and what was measured."""
 
 import contextlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -14,13 +16,18 @@ from transformers import PreTrainedModel
 from skd_lab.batch import Batch, collate, completion_hidden, completion_logits
 from skd_lab.clock import PhaseClock
 from skd_lab.decode import sampling_mode
-from skd_lab.errors import NonFiniteLossError
+from skd_lab.errors import NoMemoryError, NonFiniteLossError
+from skd_lab.halving import is_out_of_memory
 from skd_lab.layers import FlatLayers
 from skd_lab.losses import token_weights
 from skd_lab.objectives import Objective
 from skd_lab.projection import Projection, chunked_nll
 from skd_lab.records import Rollout
 from skd_lab.scored import Scored
+from skd_lab.sharding import whole
+
+# where a smaller scale helps no more: half of float16's numbers lie below 1
+_SMALLEST_SCALE = 1.0
 
 
 class StudentLoss(nn.Module):
@@ -150,6 +157,8 @@ def accumulate_gradients(
 
     Raises:
         NonFiniteLossError: if a microbatch's loss is nan or infinite; nothing was stepped.
+        NoMemoryError: if memory runs out while gradients are exchanged with other processes,
+            which cannot be begun again.
     """
     device = accelerator.device
     counts = torch.tensor(
@@ -175,8 +184,9 @@ def accumulate_gradients(
                     "Look at those prompts, or lower --learning-rate or --max-grad-norm; what was "
                     "saved before is kept, and --resume goes on from the last checkpoint."
                 )
-            # data-parallel gradients are averaged over processes; the weights already divide by all
-            accelerator.backward(loss * accelerator.num_processes)
+            with _not_again(exchanges=last and accelerator.num_processes > 1):
+                # gradients are averaged over processes; the weights already divide by all tokens
+                accelerator.backward(loss * accelerator.num_processes)
         sums[0] += loss.item()
         sums[1] += entropy.double().sum().item()
         sums[2] += teacher_nll.double().sum().item()
@@ -189,13 +199,59 @@ def accumulate_gradients(
     )
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Weight decay is for matrices: norms and biases have no scale to hold down."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in trained if p.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
-    ]
+def apply_gradients(
+    accelerator: Accelerator,
+    module: nn.Module,
+    optimizer: AcceleratedOptimizer,
+    max_norm: float,
+    rows: str,
+) -> dict[str, float]:
+    """Clip the gradients, take an optimizer step, and let the gradients go.
+
+    Under a loss scale (float16) an overflow skips the step and halves the scale; the scale
+    doubles after 2,000 steps without one (Micikevicius et al. 2018, arXiv 1710.03740).
+
+    Args:
+        accelerator: whose scaler, if any, has scaled the loss.
+        module: as accelerate prepared it.
+        optimizer: as accelerate prepared it.
+        max_norm: gradients are clipped to this norm, unscaled.
+        rows: of the window, for the message.
+
+    Returns:
+        grad_norm, before clipping; under a loss scale also loss_scale, that of this step, and
+        skipped, 1.0 if there was no step.
+
+    Raises:
+        NonFiniteLossError: if the gradient is nan or infinite, whatever the scale.
+    """
+    scaler = accelerator.scaler
+    scale = None if scaler is None else scaler.get_scale()
+    norm = float(whole(accelerator.clip_grad_norm_(module.parameters(), max_norm)))
+    if not math.isfinite(norm) and (scale is None or scale < _SMALLEST_SCALE):
+        raise NonFiniteLossError(
+            f"The gradient became {norm}, {rows}; nothing was changed by it. Lower the learning "
+            "rate and go on from the last checkpoint with --resume."
+        )
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)  # they would lie beside the next rollouts' caches
+    if scale is None:
+        return {"grad_norm": norm}
+    return {"grad_norm": norm, "loss_scale": scale, "skipped": float(optimizer.step_was_skipped)}
+
+
+@contextlib.contextmanager
+def _not_again(exchanges: bool) -> Iterator[None]:
+    """What runs out of memory in here is not tried again if it exchanges gradients."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not exchanges or isinstance(error, NoMemoryError) or not is_out_of_memory(error):
+            raise
+        raise NoMemoryError(
+            "No memory left while gradients were exchanged between the processes. Lower "
+            "--microbatch-size or --max-new-tokens and go on with --resume."
+        ) from error
 
 
 def _rows(rollouts: Sequence[Rollout], start: int, batch: Batch) -> str:

@@ -4,38 +4,34 @@ What a run writes is described in runs.py; nothing it has written is lost by a f
 """
 
 import contextlib
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from torch import nn
-from transformers import PreTrainedModel, get_scheduler
+from transformers import PreTrainedModel
 
-from skd_lab.checkpoints import model_card, save_checkpoint, save_student
+from skd_lab.checkpoints import model_card
 from skd_lab.clock import PhaseClock
 from skd_lab.config import RunConfig
-from skd_lab.dropout import keyed_dropout
 from skd_lab.encode import EncodeReport
 from skd_lab.environment import add_session, describe_session
-from skd_lab.errors import NonFiniteLossError, UsageError
-from skd_lab.evaluate import evaluate
 from skd_lab.files import append_jsonl
-from skd_lab.metrics import acceptance_rate, replacement_rate
+from skd_lab.halving import LESS_TEXT, with_half
+from skd_lab.learner import Learner
+from skd_lab.loading import usable_device
 from skd_lab.models import Pair
 from skd_lab.prepare import Prepared, prepare, prompt_order, saved_config
+from skd_lab.processes import lost_processes_said, of_all, start_processes
 from skd_lab.progress import Progress
-from skd_lab.recording import record_prompts
-from skd_lab.records import Rollout, StepRecord, write_traces
-from skd_lab.resume import cut_records_back, load_newest, records_so_far
-from skd_lab.sampling import SamplingPolicy, draw_uniforms, mixing_uniforms
-from skd_lab.sources import RolloutRequest
-from skd_lab.step import StudentLoss, WindowStats, accumulate_gradients, parameter_groups
+from skd_lab.records import Rollout, StepRecord
+from skd_lab.resume import cut_records_back, records_so_far
+from skd_lab.sharding import gathered
 from skd_lab.stopping import RESUME_CALL, StopRequest, resume_command
-from skd_lab.trackers import log_metrics, open_trackers, scores, tracker_names, tracking
+from skd_lab.trackers import log_metrics, open_trackers, tracker_names
+from skd_lab.watching import evaluate_watched, is_turn, record_watched
+from skd_lab.window import measured, window_request, write_in_parts
 
 
 @dataclass(frozen=True)
@@ -69,61 +65,34 @@ def train(
     Raises:
         UsageError: for anything that cannot be, before the first update.
         NonFiniteLossError: if the loss or the gradient is not finite; the last checkpoint stays.
+        NoMemoryError: if memory runs out, with half the rows at a time too.
         SkdError: if the disk does not take a record or a checkpoint.
         Stopped: a KeyboardInterrupt that says what was saved. Ctrl-C and SIGTERM end the run after
             the update that is going on; a second one ends it at once.
     """
     tracker_names(config.track)  # before models are loaded
     go_on = RESUME_CALL if pair or data else resume_command(config.run_dir)
-    with StopRequest(config.steps, go_on) as stop:
-        return _Loop(prepare(config, pair, data), stop).run(progress)
+    with StopRequest(config.steps, go_on) as stop, lost_processes_said(go_on):
+        device = pair.student.device if pair else torch.device(usable_device(config.device))
+        accelerator = start_processes(config, device, Path(config.run_dir))
+        return _Loop(prepare(config, pair, data), stop, accelerator).run(progress)
 
 
 class _Loop:
     """The state of one run."""
 
-    def __init__(self, prepared: Prepared, stop: StopRequest) -> None:
+    def __init__(self, prepared: Prepared, stop: StopRequest, accelerator: Accelerator) -> None:
         self.config, self.pair, self.data = prepared.config, prepared.pair, prepared.data
         self.prepared, self.run_dir, self.stop = prepared, prepared.run_dir, stop
-        config, student = self.config, self.pair.student
-        # accelerate keeps its state for the whole process, and another run may want another one
-        AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-        self.accelerator = Accelerator(
-            mixed_precision=config.mixed_precision,
-            cpu=student.device.type == "cpu",
-            **tracking(config.track, self.run_dir),
+        self.accelerator, self.memory = accelerator, prepared.memory
+        config = self.config
+        self.learner = Learner(
+            config, self.pair, prepared.objective, accelerator, self.run_dir, self.memory
         )
-        if config.batch_size % self.accelerator.num_processes:
-            raise UsageError(
-                f"--batch-size {config.batch_size} does not divide by the "
-                f"{self.accelerator.num_processes} processes. Use a multiple."
-            )
-        self.pair.teacher.requires_grad_(False)
-        self.scorer = self.pair.teacher if prepared.objective.asks_teacher else None
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(student, config.weight_decay), lr=config.learning_rate
-        )
-        self.schedule = get_scheduler(
-            config.lr_schedule,
-            self.optimizer,
-            num_warmup_steps=config.warmup_steps,
-            num_training_steps=config.steps,
-        )
-        if config.resume:
-            stop.saved = load_newest(self.run_dir, student, self.schedule, config.dtype)
-        self.done = stop.saved or 0
-        self.module: nn.Module = self.accelerator.prepare(
-            StudentLoss(
-                student,
-                prepared.objective,
-                self.scorer,
-                self.pair.vocab_size,
-                config.loss_temperature,
-                prepared.memory,
-            )
-        )
+        stop.saved, self.done = self.learner.saved, self.learner.saved or 0
         self.clock = PhaseClock()
-        if config.resume and self.accelerator.is_main_process:
+        self.texts_at_once = config.batch_size // accelerator.num_processes
+        if config.resume and accelerator.is_main_process:
             cut_records_back(self.run_dir, stop.saved)
         self.steps = records_so_far(self.run_dir, self.done)
 
@@ -154,53 +123,25 @@ class _Loop:
                 if self.done % config.save_every == 0 or self.done == config.steps:
                     self._save()
             self._save()  # where it was asked to stop
-            if self.done == config.steps and main:
-                card = model_card(saved_config(config))
-                student = self.run_dir / "student"
-                save_student(student, self.pair.student, self.pair.tokenizer, card)
-                shown.finish(student)
+            if self.done == config.steps:
+                shown.finish(self.learner.write_student(model_card(saved_config(config))))
         if self._asked_to_stop():
             raise KeyboardInterrupt
         return RunResult(self.run_dir, self.pair.student, self.steps, self.data)
 
     def _update(self) -> StepRecord:
         """One window of prompts, one optimizer step."""
-        config, began, cpu_began = self.config, time.perf_counter(), time.process_time()
+        began, cpu_began = time.perf_counter(), time.process_time()
         self.clock.reset()
-        self.module.train()
         rollouts = self._rollouts()
-        self.optimizer.zero_grad(set_to_none=True)
-        draws = (config.seed, self.done, self.accelerator.process_index)
-        with keyed_dropout(self.accelerator.device, *draws):
-            stats = accumulate_gradients(
-                self.accelerator,
-                self.module,
-                rollouts,
-                teacher=self.scorer,
-                pad_id=self.pair.pad_token_id,
-                reduction=config.reduction,
-                microbatch_size=config.microbatch_size or len(rollouts),
-                clock=self.clock,
-            )
+        stats = self.learner.gradients(rollouts, self.done, self.clock)
         with self.clock.phase("update"):
-            norm = float(
-                self.accelerator.clip_grad_norm_(self.module.parameters(), config.max_grad_norm)
-            )
-            if not math.isfinite(norm):
-                raise NonFiniteLossError(
-                    f"The gradient became {norm} at update {self.done + 1}, rows "
-                    f"{rollouts[0].row} to {rollouts[-1].row}; nothing was changed by it. Lower "
-                    "the learning rate and go on from the last checkpoint with --resume."
-                )
-            rate = self.schedule.get_last_lr()[0]
-            self.optimizer.step()
-            self.schedule.step()
+            step = self.learner.step(rollouts)
         seconds = time.perf_counter() - began
         phases = ("draft", "verify", "score", "update")
         metrics = {
-            **_measured(rollouts, stats),
-            "grad_norm": norm,
-            "lr": rate,
+            **measured(self.accelerator, rollouts, stats),
+            **step,
             "tokens_per_second": stats.tokens / seconds,
             **{f"seconds_{name}": self.clock.seconds.get(name, 0.0) for name in phases},
             "cpu_seconds": time.process_time() - cpu_began,
@@ -213,88 +154,54 @@ class _Loop:
         share = config.batch_size // self.accelerator.num_processes
         first = self.done * config.batch_size + self.accelerator.process_index * share
         order = prompt_order(len(self.data.encoded), range(first, first + share), config.seed)
-        chosen = [self.data.encoded[i] for i in order]
-        request = RolloutRequest(
-            student=pair.student,
-            teacher=pair.teacher,
-            prompt_ids=[row.prompt_ids for row in chosen],
-            reference_ids=[row.reference_ids for row in chosen],
-            rows=range(first, first + share),
-            mixing=mixing_uniforms(config.seed, share, first_row=first),
-            progress=self.done / config.steps,
-            accept_top_k=config.top_k_at(self.done),
-            gamma=config.gamma,
-            replacement=config.replacement,
-            variant=config.variant,
-            max_new_tokens=config.max_new_tokens,
-            eos_token_ids=pair.eos_token_ids,
-            student_policy=SamplingPolicy(**config.policy("student")),
-            teacher_policy=SamplingPolicy(**config.policy("teacher")),
-            uniforms=draw_uniforms(config.seed, share, config.max_new_tokens, first_row=first),
-            vocab_size=pair.vocab_size,
-            keep_teacher_hidden=self.scorer is not None,
+        request = window_request(
+            config,
+            pair,
+            [self.data.encoded[i] for i in order],
+            first_row=first,
+            done=self.done,
+            keep_teacher_hidden=self.learner.scorer is not None,
             clock=self.clock,
             settings=self.prepared.settings,
-            memory=self.prepared.memory,
+            memory=self.memory,
         )
-        with self.accelerator.autocast():
-            return self.prepared.method.write(request, self.prepared.share)
+
+        def write(rows: int) -> list[Rollout]:
+            return write_in_parts(
+                lambda part: self.prepared.method.write(part, self.prepared.share), request, rows
+            )
+
+        with self.accelerator.autocast(), gathered(self.learner.module):
+            rollouts, self.texts_at_once = with_half(
+                write, self.texts_at_once, f"the texts of update {self.done + 1}", LESS_TEXT
+            )
+        return rollouts
 
     def _observe(self) -> None:
         """Record the watched prompts and evaluate, when their turn has come."""
         config, watched, done = self.config, self.prepared.watched, self.done
-        if not watched or not self.accelerator.is_main_process:
+        trace = config.trace_prompts > 0 and is_turn(config.trace_every, done, config.steps)
+        score = is_turn(config.eval_every, done, config.steps)
+        if not watched or not (trace or score):
             return
-        last = done == config.steps
-        if config.trace_prompts and (last or done % config.trace_every == 0):
-            chosen = watched[: config.trace_prompts]
-            traces = record_prompts(self.pair, chosen, config, step=done, run=self.run_dir.name)
-            write_traces(self.run_dir / "traces.ndjson", traces, append=True)
-        if config.eval_every and (last or done % config.eval_every == 0):
-            report = evaluate(
-                self.pair,
-                self.prepared.task,
-                watched[: config.eval_prompts],
-                max_new_tokens=config.max_new_tokens,
-                accept_top_k=config.top_k_at(done),
-                gamma=config.gamma,
-                seed=config.seed,
-                name=f"step {done}",
-            )
-            append_jsonl(self.run_dir / "eval.jsonl", {"step": done, **vars(report)})
-            self.prepared.memory["kl_references"] = report.kl_references
-            log_metrics(self.accelerator, "eval", scores(report), done)
+        divergence = None
+        with gathered(self.learner.module):
+            if self.accelerator.is_main_process:
+                seen = config, self.pair, watched, self.run_dir, done
+                if trace:
+                    record_watched(*seen)
+                if score:
+                    report = evaluate_watched(*seen, self.prepared.task, self.accelerator)
+                    divergence = report.kl_references
+        if score:
+            self.memory["kl_references"] = of_all(divergence)[0]
 
     def _save(self) -> None:
         """A checkpoint of the updates done, unless there is one of them."""
-        if self.done == (self.stop.saved or 0):
-            return
-        if self.accelerator.is_main_process:
-            save_checkpoint(
-                self.run_dir / "checkpoints",
-                self.done,
-                self.pair.student,
-                self.pair.tokenizer,
-                self.optimizer,
-                keep=self.config.keep_checkpoints,
-            )
-        self.stop.saved = self.done
+        self.learner.save(self.done)
+        self.stop.saved = self.learner.saved
 
     def _asked_to_stop(self) -> bool:
         """Whether any process got a signal: all of them stop after the same update."""
         asked = torch.tensor(float(self.stop.number is not None), device=self.accelerator.device)
         return bool(self.accelerator.reduce(asked, reduction="sum") > 0)
-
-
-def _measured(rollouts: list[Rollout], stats: WindowStats) -> dict[str, float]:
-    verified = sum(rollout.verified for rollout in rollouts) > 0
-    return {
-        "loss": stats.loss,
-        "replacement_rate": replacement_rate(rollouts) if verified else math.nan,
-        "acceptance_rate": acceptance_rate(rollouts) if verified else math.nan,
-        "completion_tokens": stats.tokens,
-        "mean_length": sum(len(r.completion_ids) for r in rollouts) / len(rollouts),
-        "finished": sum(r.finished for r in rollouts) / len(rollouts),
-        "student_entropy": stats.student_entropy,
-        "teacher_nll": stats.teacher_nll,
-    }

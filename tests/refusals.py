@@ -14,6 +14,7 @@ from skd_lab.tokenizer import train_tokenizer
 
 VOCAB, CONTEXT = 300, 256
 TRAIN = importlib.import_module("skd_lab.train")  # the attribute of that name is the function
+LEARNER = importlib.import_module("skd_lab.learner")
 
 
 @pytest.fixture(scope="session")

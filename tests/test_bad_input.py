@@ -10,7 +10,18 @@ import shutil
 
 import pytest
 import torch
-from refusals import CONTEXT, TRAIN, VOCAB, contents, data, models, refused, replaced, train
+from refusals import (
+    CONTEXT,
+    LEARNER,
+    TRAIN,
+    VOCAB,
+    contents,
+    data,
+    models,
+    refused,
+    replaced,
+    train,
+)
 
 from skd_lab.cli import main
 from skd_lab.errors import UsageError
@@ -186,7 +197,7 @@ def test_a_disk_that_fills_up(room, train, tmp_path, refused):
 
 
 def test_a_loss_that_is_not_a_number(train, tmp_path, refused, monkeypatch):
-    original, windows = TRAIN.accumulate_gradients, []
+    original, windows = LEARNER.accumulate_gradients, []
 
     def planted(accelerator, module, rollouts, **settings):
         windows.append(rollouts)
@@ -195,7 +206,7 @@ def test_a_loss_that_is_not_a_number(train, tmp_path, refused, monkeypatch):
                 next(module.parameters()).fill_(torch.nan)
         return original(accelerator, module, rollouts, **settings)
 
-    monkeypatch.setattr(TRAIN, "accumulate_gradients", planted)
+    monkeypatch.setattr(LEARNER, "accumulate_gradients", planted)
     refused(train, 1, "loss became nan", "rows 4, 5")  # the third window of two prompts
     run = tmp_path / "run"
     assert len((run / "steps.jsonl").read_text().splitlines()) == 2

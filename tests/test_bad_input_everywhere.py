@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from refusals import TRAIN, contents, data, models, refused, replaced, train
+from refusals import LEARNER, contents, data, models, refused, replaced, train
 
 from skd_lab.cli import main
 from skd_lab.methods import METHODS
@@ -56,7 +56,7 @@ def test_models_that_cannot_be_read(by_method, models, tmp_path, refused):
 
 
 def test_a_student_that_becomes_nan(by_method, tmp_path, refused, monkeypatch):
-    original, windows = TRAIN.accumulate_gradients, []
+    original, windows = LEARNER.accumulate_gradients, []
 
     def planted(accelerator, module, rollouts, **settings):
         windows.append(rollouts)
@@ -65,7 +65,7 @@ def test_a_student_that_becomes_nan(by_method, tmp_path, refused, monkeypatch):
                 next(module.parameters()).fill_(torch.nan)
         return original(accelerator, module, rollouts, **settings)
 
-    monkeypatch.setattr(TRAIN, "accumulate_gradients", planted)
+    monkeypatch.setattr(LEARNER, "accumulate_gradients", planted)
     refused(by_method, 1, "loss became nan", "rows 2, 3", "--resume")
     assert len((tmp_path / "run/steps.jsonl").read_text().splitlines()) == 1
     monkeypatch.undo()

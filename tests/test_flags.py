@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,27 +21,39 @@ BASE = dict(
 
 WEIGHTS, TRACES, EVALS, CHECKPOINTS, FILES = "weights", "traces", "evals", "checkpoints", "files"
 
+# where bitsandbytes is installed it changes the text, elsewhere it is refused
+FEW_BITS = ("4bit", WEIGHTS if find_spec("bitsandbytes") else "needs bitsandbytes", {})
+
 # field: the new value, what it changes (or words of the refusal), and what else both runs have
 CHANGES = {
     "pair": ("tiny-nobody", "tiny-nobody", {}),
     "student": (str(BUNDLED / "teacher"), WEIGHTS, {}),
     "teacher": (str(BUNDLED / "student"), WEIGHTS, {}),
     "dtype": ("float64", WEIGHTS, {}),
+    "teacher_dtype": ("float64", WEIGHTS, {}),
+    "teacher_quantised": FEW_BITS,
+    "student_quantised": ("4bit", "quantised student cannot be trained", {}),
+    "lora_rank": (2, WEIGHTS, {}),
+    "lora_alpha": (1, WEIGHTS, {"lora_rank": 2}),
+    "lora_dropout": (0.5, WEIGHTS, {"lora_rank": 2}),
+    "lora_targets": ("q_proj", WEIGHTS, {"lora_rank": 2}),
     "device": ("cuda:99", "cuda:99", {}),
     "mixed_precision": ("bf16", WEIGHTS, {}),
+    "shard_student": (True, "several processes, and there is one", {}),
     "task": ("gsm8k", "gsm8k|hub|network", {"n_prompts": 4}),
     "data_path": ("mine.jsonl", "reads no file", {}),
     "n_prompts": (4, WEIGHTS, {}),
     "max_prompt_tokens": (8, "longer than --max-prompt-tokens 8", {}),
     "over_long": ("cut_left", WEIGHTS, {"max_prompt_tokens": 40}),
+    "thinking": (True, "no switch for it", {}),
     "method": ("on_policy_kd", WEIGHTS, {}),
     "objective": ("reverse_kl", WEIGHTS, {}),
     "beta": (0.9, WEIGHTS, {"objective": "generalized_jsd"}),
     "skew": (0.9, WEIGHTS, {"objective": "skewed_reverse_kl"}),
     # the student knows its training references by heart: at temperature 1 it writes them too
     "on_policy_fraction": (1.0, WEIGHTS, {"method": "gkd", "student_temperature": 3.0}),
-    "loss_temperature": (2.0, WEIGHTS, {}),
     "settings": ("budget=3", "'skd' with objective 'forward_kl' has no setting 'budget'", {}),
+    "loss_temperature": (2.0, WEIGHTS, {}),
     "reduction": ("mean_over_sequences", WEIGHTS, {"max_new_tokens": 40}),
     "accept_top_k": (1, WEIGHTS, {}),
     "replacement": ("teacher_argmax", WEIGHTS, {"accept_top_k": 1, "seed": 4}),
@@ -58,6 +71,7 @@ CHANGES = {
     "steps": (3, WEIGHTS, {}),
     "batch_size": (2, WEIGHTS, {}),
     "microbatch_size": (1, WEIGHTS, {}),  # other sums, so other last digits; cost otherwise
+    "optimizer": ("paged_adamw_8bit", "needs a CUDA device|pages between a CUDA device", {}),
     "learning_rate": (1e-2, WEIGHTS, {}),
     "lr_schedule": ("constant", WEIGHTS, {}),
     "warmup_steps": (1, WEIGHTS, {}),
@@ -73,6 +87,7 @@ CHANGES = {
     "track": ("tensorboard", FILES, {}),
 }
 ELSEWHERE = {"run_dir", "resume", "overwrite"}  # the last test
+ELSEWHERE |= {"gradient_checkpointing"}  # changes memory alone: tests/test_trainable.py
 
 
 def outcome(run_dir, **changes):

@@ -21,9 +21,10 @@ from skd_lab.errors import UsageError
 from skd_lab.losses import forward_kl, generalized_jsd, reverse_kl
 from skd_lab.models import Pair
 from skd_lab.objectives import get_objective
+from skd_lab.optimizers import parameter_groups
 from skd_lab.records import Rollout
 from skd_lab.rollout import reference_rollout
-from skd_lab.step import StudentLoss, accumulate_gradients, parameter_groups
+from skd_lab.step import StudentLoss, accumulate_gradients
 
 pytest.importorskip("trl", reason="trl is not installed")
 

@@ -11,10 +11,11 @@ from tiny import tiny_model
 from skd_lab.clock import PhaseClock
 from skd_lab.errors import NonFiniteLossError
 from skd_lab.methods import get_objective
+from skd_lab.optimizers import parameter_groups
 from skd_lab.rollout import reference_rollout
 from skd_lab.sampling import SamplingPolicy, draw_uniforms
 from skd_lab.speculative import interleaved_rollout
-from skd_lab.step import StudentLoss, accumulate_gradients, parameter_groups
+from skd_lab.step import StudentLoss, accumulate_gradients
 
 VOCAB = 32
 # ragged on purpose: a mean of microbatch means would not be the mean of the window
