@@ -107,9 +107,9 @@ def hub(monkeypatch):
 
     def load_dataset(name, config, split):
         asked.append((name, config, split))
-        if name == "facebook/flores":
-            fields = ("sentence_asm_Beng", "sentence_eng_Latn")
-            return [dict(zip(fields, (f"as {n}", f"en {n}"), strict=True)) for n in range(30)]
+        if name == "openlanguagedata/flores_plus":
+            order = range(30) if config == "asm_Beng" else reversed(range(30))
+            return [{"id": n, "text": f"{config} {n}", "domain": "wikinews"} for n in order]
         return ROWS
 
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
@@ -124,12 +124,31 @@ def test_the_hub_is_asked_for_its_own_names(hub):
     assert [len(parts[s]) for s in flores.splits] == [27, 3, 30]
     assert not parts["train"] & parts["validation"]
     [example] = flores.load("test", 1)
-    assert example.messages[0]["content"].startswith("Translate from Assamese to English.\nas ")
+    number = example.meta["source"].removeprefix("asm_Beng ")
+    assert example.messages[0]["content"].endswith(f"Assamese to English.\nasm_Beng {number}")
+    assert example.reference == f"eng_Latn {number}"  # joined by id, not by place
     assert set(hub) == {
         ("bentrevett/multi30k", None, "validation"),
-        ("facebook/flores", "asm_Beng-eng_Latn", "dev"),
-        ("facebook/flores", "asm_Beng-eng_Latn", "devtest"),
+        ("openlanguagedata/flores_plus", "asm_Beng", "dev"),
+        ("openlanguagedata/flores_plus", "eng_Latn", "dev"),
+        ("openlanguagedata/flores_plus", "asm_Beng", "devtest"),
+        ("openlanguagedata/flores_plus", "eng_Latn", "devtest"),
     }
+
+
+def test_the_archive_of_flores_is_read_as_it_is_unpacked(tmp_path):
+    flores = get_task("flores")
+    for part, count in (("dev", 30), ("devtest", 5)):
+        (tmp_path / part).mkdir()
+        for code in ("asm_Beng", "eng_Latn"):
+            lines = "".join(f"{code} {part} {n}\n" for n in range(count))
+            (tmp_path / part / f"{code}.{part}").write_text(lines, encoding="utf-8")
+    found = {s: {e.reference for e in flores.load(s, data_path=tmp_path)} for s in flores.splits}
+    assert [len(found[s]) for s in flores.splits] == [27, 3, 5]
+    assert not found["train"] & found["validation"] and "eng_Latn devtest 4" in found["test"]
+    (tmp_path / "dev" / "eng_Latn.dev").write_text("one\n")
+    with pytest.raises(DataError, match=r"asm_Beng.dev has 30 lines and .*eng_Latn.dev has 1"):
+        flores.load("train", data_path=tmp_path)
 
 
 def test_without_a_network_the_message_says_what_to_do(monkeypatch):

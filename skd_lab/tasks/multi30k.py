@@ -5,13 +5,19 @@ Multi30k holds image captions (Elliott et al. 2016, https://arxiv.org/abs/1605.0
     {"de": "Ein Mann schläft auf einem Sofa.", "en": "A man sleeping on a couch."}
 
 FLORES-200 (NLLB team 2022, https://arxiv.org/abs/2207.04672) has a dev and a devtest set only: the
-training prompts are dev without a tenth, which is the validation, and devtest is the test.
+training prompts are dev without a tenth, which is the validation, and devtest is the test. On the
+Hub it is openlanguagedata/flores_plus (gated: accept its terms once), a configuration a language::
+
+    {"id": 1, "iso_639_3": "asm", "iso_15924": "Beng", "text": "...", "domain": "wikinews", ...}
+
+The older facebook/flores is a loading script, which datasets 4 and later refuse to run.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from skd_lab.comet import comet_model, comet_score
 from skd_lab.errors import DataError, UsageError
 from skd_lab.metrics import corpus_translation_scores, exact_match, translation_scores
 from skd_lab.tasks.base import Example, Task
@@ -78,8 +84,20 @@ class Parallel(Task):
     def corpus_scores(
         self, examples: Sequence[Example], texts: Sequence[str]
     ) -> dict[str, dict[str, float | str]]:
-        """Corpus BLEU and chrF, what papers report, with sacrebleu's signature."""
-        return corpus_translation_scores(texts, [[e.reference or ""] for e in examples])
+        """Corpus BLEU and chrF, what papers report, with sacrebleu's signature; and COMET, where
+        it is asked for (`skd_lab.comet`).
+        """
+        references = [example.reference or "" for example in examples]
+        found = corpus_translation_scores(texts, [[reference] for reference in references])
+        if model := comet_model():
+            sources = [example.meta["source"] for example in examples]
+            found["comet"] = comet_score(model, sources, texts, references)
+        return found
+
+    def check_request(self, split: str, n: int | None) -> None:
+        """Refuse a COMET that is asked for and not there before anything is loaded, too."""
+        super().check_request(split, n)
+        comet_model()
 
     def _from_path(self, path: Path, split: str) -> tuple[list[Row], bool]:
         """Rows, and whether they are all splits' together."""
@@ -165,22 +183,41 @@ class Flores(Parallel):
     """Sentences of news and encyclopaedias, Assamese to English, as in the paper's translation."""
 
     name = "flores"
-    description = "Translate Assamese (facebook/flores, or files of that form)."
+    description = "Translate Assamese (openlanguagedata/flores_plus, or files of that form)."
     source = "as"
     language = "Assamese"
     files = {"train": ("train",), "validation": ("dev", "validation"), "test": ("devtest", "test")}
-    hub_name = "facebook/flores"
+    hub_name = "openlanguagedata/flores_plus"
+    codes = {"as": "asm_Beng", "en": "eng_Latn"}
+    """The names of the two languages' configurations, and of their files in the archive."""
 
     def from_hub(self, split: str) -> list[Row]:
+        """The two languages' rows, joined by their id."""
         part = "devtest" if split == "test" else "dev"
-        fields = {self.source: "sentence_asm_Beng", self.target: "sentence_eng_Latn"}
-        found = hub_rows(self.hub_name, "asm_Beng-eng_Latn", part, "as and en")
+        texts = {
+            name: {row.get("id"): row.get("text") for _, row in self._language(code, part)}
+            for name, code in self.codes.items()
+        }
         rows = [
-            (self.hub_name, line, {name: row.get(field) for name, field in fields.items()})
-            for line, row in found
+            (self.hub_name, line, {name: texts[name].get(key) for name in texts})
+            for line, key in enumerate(texts[self.source], start=1)
         ]
+        return self._of_dev(rows, split)
+
+    def _language(self, code: str, part: str) -> list[tuple[int, dict[str, Any]]]:
+        return hub_rows(self.hub_name, code, part, "as and en")
+
+    def _from_path(self, path: Path, split: str) -> tuple[list[Row], bool]:
+        """A folder may also be the archive flores200_dataset, with dev/ and devtest/."""
+        part = "devtest" if split == "test" else "dev"
+        texts = [path / part / f"{code}.{part}" for code in self.codes.values()]
+        if not texts[0].is_file():
+            return super()._from_path(path, split)
+        return self._of_dev(self._aligned(*texts), split), False
+
+    def _of_dev(self, rows: list[Row], split: str) -> list[Row]:
+        """A tenth of dev is the validation, the rest is for training."""
         if split == "test":
             return rows
-        parts = held_out_split([str(row[self.source]) for _, _, row in rows])
-        held_out = set(parts["validation"])
+        held_out = set(held_out_split([str(row[self.source]) for _, _, row in rows])["validation"])
         return [row for n, row in enumerate(rows) if (n in held_out) == (split == "validation")]
