@@ -16,6 +16,8 @@ from skd_lab.cache import PositionCache, RecurrentCache, supports_rollback
 from skd_lab.errors import UsageError
 from skd_lab.layers import FlatLayers
 
+_WORTH_A_COPY = 16  # tokens a row: rearranging weights costs what one or two forwards do
+
 
 @contextmanager
 def sampling_mode(*models: nn.Module) -> Iterator[None]:
@@ -97,7 +99,9 @@ class Decoder:
         self._last_position = lengths + max_new_tokens - 1  # nothing needs to be fed beyond
         capacity = int(lengths.max()) + max_new_tokens
         if FlatLayers.fit(self.model):
-            self._flat = FlatLayers(self.model, len(prompts), capacity)
+            # a compiled step reads the weights as they lie
+            copied = max_new_tokens >= _WORTH_A_COPY and not self.compiled
+            self._flat = FlatLayers(self.model, len(prompts), capacity, copied=copied)
             # dynamic: rows leave and texts grow, and none of it may compile anew
             step = self._flat.forward
             self._one = torch.compile(step, dynamic=True) if self.compiled else step
@@ -128,10 +132,18 @@ class Decoder:
             return logits[..., : self.vocab_size], hidden if self.keep_hidden else None
         assert self._cache is not None
         mask = self._cache.at(positions, visible, self.model.dtype)
-        return self._call(ids, positions, mask, self._cache, logits_to_keep=int(prefill))
+        # of a whole prompt the states of every layer would be kept at once, for nobody
+        keep = self.keep_hidden and not prefill
+        return self._call(ids, positions, mask, self._cache, int(prefill), keep)
 
     def _call(
-        self, ids: Tensor, positions: Tensor, mask: object, cache: object, logits_to_keep: int
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        mask: object,
+        cache: object,
+        logits_to_keep: int,
+        keep_hidden: bool,
     ) -> tuple[Tensor, Tensor | None]:
         out = self.model(
             input_ids=ids,
@@ -140,9 +152,9 @@ class Decoder:
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=logits_to_keep,
-            output_hidden_states=self.keep_hidden,
+            output_hidden_states=keep_hidden,
         )
-        hidden = out.hidden_states[-1] if self.keep_hidden else None
+        hidden = out.hidden_states[-1] if keep_hidden else None
         return out.logits[..., : self.vocab_size], hidden
 
 
@@ -175,7 +187,7 @@ class RecurrentDecoder(Decoder):
             self._mask = torch.cat([self._mask, torch.ones_like(self._mask[:, :1])], dim=1)
         positions = (self._mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         logits, hidden = self._call(
-            ids, positions, self._mask.long(), self._states.states, logits_to_keep=1
+            ids, positions, self._mask.long(), self._states.states, 1, self.keep_hidden
         )
         return logits, hidden[:, -1:] if hidden is not None else None
 

@@ -24,52 +24,30 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from skd_lab.products import LARGEST_COPY, Norm, Product, can_rearrange, head_product
+
 _KNOWN = {Qwen3ForCausalLM: Qwen3Config, Gemma3ForCausalLM: Gemma3TextConfig}
-# where the transposed product was the faster one: 10.1 to 6.1 ms for 8 tokens at 384 x 32,000
-_FEW, _WIDE = 8, 8192
 _CAPTURING = "transformers.utils.output_capturing"
 # rotary embeddings that are a table: the others change with the length of the text
 _TABLES = {"default", "linear", "llama3", "yarn"}
-
-
-@dataclass(frozen=True, eq=False)
-class _Norm:
-    """x / rms(x), times a factor; in float32, as the modules do it."""
-
-    factor: Tensor
-    eps: Tensor
-    before_cast: bool
-    """Gemma multiplies in float32, Qwen in the dtype of its weights."""
-
-    def __call__(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        if x.dtype == torch.float32:
-            length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-            scale = torch.addcmul(self.eps, length, length, value=1 / x.shape[-1]).rsqrt_()
-        else:  # their float32 norm must round as the modules' does, or float64 is lost here
-            scale = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
-        if self.before_cast:
-            return (wide * scale).mul_(self.factor).to(x.dtype)
-        return (wide * scale).to(x.dtype).mul_(self.factor)
 
 
 @dataclass(eq=False)
 class _Layer:
     """One layer's weights, and its keys and values [rows * capacity, heads, head_dim]."""
 
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    out: Tensor
-    gate: Tensor
-    up: Tensor
-    down: Tensor
+    heads: Product
+    """Queries, keys and values."""
+    out: Product
+    gate: Product
+    up: Product
+    down: Product
     activation: Callable[[Tensor], Tensor]
-    before_attention: _Norm
-    on_heads: _Norm
-    after_attention: _Norm | None
-    before_mlp: _Norm
-    after_mlp: _Norm | None
+    before_attention: Norm
+    on_heads: Norm
+    after_attention: Norm | None
+    before_mlp: Norm
+    after_mlp: Norm | None
     kind: str
     scaling: float
     keys: Tensor
@@ -84,9 +62,18 @@ class FlatLayers:
         rows: of the batch.
         capacity: positions a row may ever hold.
         cached: False to keep nothing, for a single forward from the start.
+        copied: rearrange the weights where that pays (products.py), for many forwards to come; the
+            copy is of the weights as they are now.
     """
 
-    def __init__(self, model: PreTrainedModel, rows: int, capacity: int, cached: bool = True):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        rows: int,
+        capacity: int,
+        cached: bool = True,
+        copied: bool = False,
+    ) -> None:
         self.model, self.rows, self.capacity, self.cached = model, rows, capacity, cached
         self.config = config = model.config.get_text_config()
         self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
@@ -95,6 +82,8 @@ class FlatLayers:
         self.first_slot = capacity * torch.arange(rows, device=model.device)
         body: Any = model.model
         self.embed, self.head = body.embed_tokens, model.get_output_embeddings().weight
+        self.copied = copied and _may_be_copied(model, self.head)
+        self.to_logits = Product(self.head, copied=True) if self.copied else None
         self.softcap = getattr(config, "final_logit_softcapping", None)
         self.last_norm = self._norm(body.norm)
         self.layers = [self._layer(layer) for layer in body.layers]
@@ -149,29 +138,22 @@ class FlatLayers:
         turns = {
             kind: (cos[places, None], sin[places, None]) for kind, (cos, sin) in self.turns.items()
         }
-        x = self.embed(ids.reshape(-1))
+        x = self.embed.forward(ids.reshape(-1))
         for layer in self.layers:
             mask = masks[layer.kind]
             narrow = layer.before_attention(x)
             attended = self._attend(layer, narrow, turns[layer.kind], written, mask, visible)
             x = _added(x, attended, layer.out, layer.after_attention)
             narrow = layer.before_mlp(x)
-            wide = layer.activation(F.linear(narrow, layer.gate)).mul_(F.linear(narrow, layer.up))
+            wide = layer.activation(layer.gate(narrow)).mul_(layer.up(narrow))
             x = _added(x, wide, layer.down, layer.after_mlp)
         return self.last_norm(x).view(rows, fed, -1)
 
     def logits(self, hidden: Float[Tensor, "rows fed hidden"]) -> Float[Tensor, "rows fed vocab"]:
         """The output head."""
-        if (
-            hidden.device.type == "cpu"
-            and hidden[..., 0].numel() <= _FEW
-            and len(self.head) >= _WIDE
-        ):
-            # a CPU's product of few rows and a wide head reads the head at half its speed
-            columns = torch.mm(self.head, hidden.reshape(-1, hidden.shape[-1]).t())
-            logits = columns.t().contiguous().view(*hidden.shape[:-1], len(self.head))
-        else:
-            logits = F.linear(hidden, self.head)
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        logits = self.to_logits(flat) if self.to_logits else head_product(flat, self.head)
+        logits = logits.view(*hidden.shape[:-1], len(self.head))
         if self.softcap is not None:
             logits = torch.tanh(logits / self.softcap) * self.softcap
         return logits
@@ -195,18 +177,18 @@ class FlatLayers:
     ) -> Tensor:
         heads, groups, dim, half = self.heads, self.groups, self.head_dim, self.head_dim // 2
         cos, sin = turn
+        three = layer.heads(x).view(-1, heads + 2 * groups, dim)
         # queries and keys as one tensor of heads: normed and turned together
-        both = torch.cat([F.linear(x, layer.query), F.linear(x, layer.key)], dim=1)
-        both = layer.on_heads(both.view(-1, heads + groups, dim))
-        turned = torch.cat((both[..., half:], both[..., :half]), dim=-1).mul_(sin)
-        both = both.mul_(cos).add_(turned)
-        new = both[:, heads:], F.linear(x, layer.value).view(-1, groups, dim)
+        both = layer.on_heads(three[:, : heads + groups])
+        turned = torch.cat((both[..., half:], both[..., :half]), dim=-1)
+        both = both.mul_(cos).addcmul_(turned, sin)
+        new = both[:, heads:], three[:, heads + groups :]
         if self.cached:
             layer.keys.index_copy_(0, written, new[0])
             layer.values.index_copy_(0, written, new[1])
             new = layer.keys, layer.values
         keys, values = (
-            held.view(self.rows, -1, groups, dim)[:, :visible].transpose(1, 2) for held in new
+            held.reshape(self.rows, -1, groups, dim).transpose(1, 2)[:, :, :visible] for held in new
         )
         fed, shares = len(x) // self.rows, heads // groups
         if mask is None:
@@ -216,7 +198,7 @@ class FlatLayers:
             )
             return out.transpose(1, 2).reshape(-1, heads * dim)
         # the heads that share a key stand as further queries, so that no key is copied
-        query = both[:, :heads].reshape(self.rows, fed, groups, shares * dim).transpose(1, 2)
+        query = both[:, :heads].view(self.rows, fed, groups, shares * dim).transpose(1, 2)
         query = query.reshape(self.rows, groups, fed * shares, dim)
         out = F.scaled_dot_product_attention(
             query, keys, values, attn_mask=mask, scale=layer.scaling
@@ -254,17 +236,16 @@ class FlatLayers:
         query, key = self._norm(attention.q_norm), self._norm(attention.k_norm)
         own, shared = self.heads, self.groups
         on_heads = torch.cat([query.factor.expand(own, -1), key.factor.expand(shared, -1)])
+        three = (attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight)
         return _Layer(
-            query=attention.q_proj.weight,
-            key=attention.k_proj.weight,
-            value=attention.v_proj.weight,
-            out=attention.o_proj.weight.t(),
-            gate=mlp.gate_proj.weight,
-            up=mlp.up_proj.weight,
-            down=mlp.down_proj.weight.t(),
-            activation=mlp.act_fn,
+            heads=Product(*three, copied=self.copied),
+            out=Product(attention.o_proj.weight, copied=self.copied),
+            gate=Product(mlp.gate_proj.weight, copied=self.copied),
+            up=Product(mlp.up_proj.weight, copied=self.copied),
+            down=Product(mlp.down_proj.weight, copied=self.copied),
+            activation=mlp.act_fn.forward,  # nothing hangs on it: see fit
             before_attention=self._norm(layer.input_layernorm),
-            on_heads=_Norm(on_heads, query.eps, query.before_cast),
+            on_heads=Norm(on_heads, query.eps, query.before_cast),
             after_attention=self._norm(layer.post_attention_layernorm) if gemma else None,
             before_mlp=self._norm(
                 layer.pre_feedforward_layernorm if gemma else layer.post_attention_layernorm
@@ -277,18 +258,23 @@ class FlatLayers:
             values=self.head.new_zeros(shape),
         )
 
-    def _norm(self, module: Any) -> _Norm:
+    def _norm(self, module: Any) -> Norm:
         gemma = type(self.model) is Gemma3ForCausalLM
         weight, eps = module.weight, module.eps if gemma else module.variance_epsilon
         factor = 1.0 + weight.float() if gemma else weight
-        return _Norm(factor, torch.tensor(eps, device=weight.device), before_cast=gemma)
+        return Norm(factor, torch.tensor(eps, device=weight.device), before_cast=gemma)
 
 
-def _added(x: Tensor, update: Tensor, weight: Tensor, norm: _Norm | None) -> Tensor:
-    """x + norm(update @ weight)."""
+def _may_be_copied(model: PreTrainedModel, head: Tensor) -> bool:
+    size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    return size <= LARGEST_COPY and can_rearrange(head)
+
+
+def _added(x: Tensor, update: Tensor, weight: Product, norm: Norm | None) -> Tensor:
+    """x + norm(update @ weight.T)."""
     if norm is None:
-        return torch.addmm(x, update, weight)
-    return x + norm(update @ weight)
+        return weight.added(x, update)
+    return x + norm(weight(update))
 
 
 def _untouched(module: nn.Module) -> bool:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny import WINDOW, tiny_model
 
+from skd_lab import layers, products
 from skd_lab.decode import Decoder
 from skd_lab.layers import FlatLayers
 from skd_lab.rollout import reference_rollout
@@ -33,8 +34,10 @@ def decoders(model, monkeypatch, **settings):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("architecture", ["qwen3", "gemma3"])
-@pytest.mark.parametrize("heads", [1, 2, 4])
-def test_logits_and_states_are_the_modules(architecture, dtype, heads, monkeypatch):
+@pytest.mark.parametrize(("heads", "rearranged"), [(1, False), (2, False), (4, False), (2, True)])
+def test_logits_and_states_are_the_modules(architecture, dtype, heads, rearranged, monkeypatch):
+    if rearranged:
+        monkeypatch.setattr(products, "_SMALLEST", 0)
     model = tiny_model(
         architecture,
         seed=3,
@@ -45,7 +48,8 @@ def test_logits_and_states_are_the_modules(architecture, dtype, heads, monkeypat
         num_attention_heads=4,
         num_key_value_heads=heads,
     )
-    flat, module = decoders(model, monkeypatch)
+    flat, module = decoders(model, monkeypatch, max_new_tokens=40 if rearranged else 12)
+    assert flat._flat.copied == (rearranged and dtype == torch.float32)
     generator = torch.Generator().manual_seed(0)
     position = torch.tensor([len(prompt) - 1 for prompt in PROMPTS])
     # ragged, rolled back, beyond the window, and past the end of a row
@@ -87,6 +91,30 @@ def test_a_wide_head_gives_the_same_logits_for_few_and_many_tokens(rows):
         torch.testing.assert_close(logits, model.lm_head(hidden), rtol=0, atol=1e-5)
         Decoder(model, [[1, 2, 3]] * max(rows, 1), max_new_tokens=2)  # reads prompts, no logits
     assert logits.is_contiguous()
+
+
+def test_weights_are_copied_for_one_rollout_alone(monkeypatch):
+    monkeypatch.setattr(products, "_SMALLEST", 0)
+    model = tiny_model("qwen3", seed=3, vocab_size=VOCAB, dtype=torch.float32, sharpness=1.0)
+    ids, position = torch.tensor([[3]] * 3), torch.tensor([2, 0, 8])
+    seen = []
+    for _ in range(2):
+        flat, module = decoders(model, monkeypatch, max_new_tokens=40)
+        with torch.no_grad():
+            seen.append(flat.feed(ids, position)[0])
+            torch.testing.assert_close(seen[-1], module.feed(ids, position)[0], rtol=0, atol=1e-5)
+            for weight in model.parameters():
+                weight.data.mul_(1.1)  # as some averaging does, unseen by autograd
+    assert flat._flat.copied and not torch.allclose(*seen)
+
+
+def test_big_models_and_short_texts_are_decoded_from_the_weights_as_they_lie(monkeypatch):
+    model = tiny_model("qwen3", seed=3, vocab_size=VOCAB, dtype=torch.float32)
+    with torch.no_grad():
+        assert Decoder(model, PROMPTS, max_new_tokens=16)._flat.copied
+        assert not Decoder(model, PROMPTS, max_new_tokens=15)._flat.copied
+        monkeypatch.setattr(layers, "LARGEST_COPY", 1000)
+        assert not Decoder(model, PROMPTS, max_new_tokens=16)._flat.copied
 
 
 @pytest.mark.parametrize("architecture", ["qwen3", "gemma3"])
