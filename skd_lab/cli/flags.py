@@ -16,6 +16,7 @@ from skd_lab.config import RunConfig, choices_of, flag
 from skd_lab.errors import DataError
 from skd_lab.fields import RunFields
 from skd_lab.presets import PRESETS, with_preset
+from skd_lab.real_recipes import config_of, read_yaml
 
 GROUPS = {
     "models": "pair",
@@ -81,11 +82,13 @@ def config_from(args: argparse.Namespace, base: Mapping[str, Any] | None = None)
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The values in a config.json.
+    """The values in a run's config.json, or in a YAML file such as a recipe.
 
     Raises:
-        DataError: if there is none, or it is no JSON object.
+        DataError: if there is none, or it holds no values by name.
     """
+    if path.suffix in (".yaml", ".yml"):
+        return config_of(read_yaml(path))
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 from skd_lab.cli.flags import add_config_flags, config_from, read_config
 from skd_lab.cli.rows import register_rows
+from skd_lab.real_recipes import load_recipe, recipe_names
 
 
 def add_parser(subparsers: Any) -> None:
@@ -17,8 +18,18 @@ def add_parser(subparsers: Any) -> None:
         description="Distil a student: prompts, completions by the chosen method, loss, update. "
         "Writes --run-dir: records, checkpoints, and the student as a Hugging Face folder.",
     )
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="Start from a run's config.json; flags win."
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="Start from a recipe for published models and a card of known size; flags win: "
+        f"{', '.join(recipe_names())}.",
+    )
+    start.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="Start from a run's config.json, or from a YAML file; flags win.",
     )
     parser.add_argument("--json", action="store_true", help="Print the summary as JSON.")
     parser.add_argument("--quiet", action="store_true", help="Show no progress bar.")
@@ -27,6 +38,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     base = read_config(args.config) if args.config else None
+    if args.recipe:
+        base = load_recipe(args.recipe).config
     saved = Path(args.run_dir or "") / "config.json"
     if args.resume and args.run_dir and base is None and saved.is_file():
         # going on needs no flag but --run-dir; one that differs is refused by train
