@@ -4,6 +4,8 @@ After `import skd_lab.family`, --objective and --method know the names below, an
 card for each. The core never imports this package.
 """
 
+from skd_lab.family import cmkd as cmkd
+from skd_lab.family import rdd as rdd
 from skd_lab.family.card import CARDS as CARDS
 from skd_lab.family.card import Card as Card
 from skd_lab.family.card import Demo as Demo
