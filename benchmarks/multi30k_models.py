@@ -6,7 +6,7 @@ The shapes and schedules are data here; the training is skd_lab's own loop.
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from skd_lab.config import RunConfig
 from skd_lab.decode import sampling_mode
 from skd_lab.encode import Encoded, encode_examples
 from skd_lab.evaluate import evaluate_generator
+from skd_lab.fields import SCHEDULE
 from skd_lab.files import read_json, replace_folder, write_json_atomic
 from skd_lab.loading import load_tokenizer
 from skd_lab.models import make_pair
@@ -34,25 +35,27 @@ VOCABULARY = 3072
 PROMPT_TOKENS, COMPLETION_TOKENS = 96, 64
 """No caption is longer: nothing is dropped or cut."""
 TRAIN_PAIRS = 29_000
-EPOCHS = 8
 WATCHED = 100
 """Validation captions that are translated on the way."""
 Say = Callable[[str], None]
 
-TEACHER = Recipe(
+FIRST = Recipe(
     hidden_size=224,
     layers=4,
     intermediate_size=672,
     head_dim=56,
     data_seed=0,
     prompts=TRAIN_PAIRS,
-    steps=EPOCHS * TRAIN_PAIRS // 32,
+    steps=2270,
     learning_rate=1.5e-3,
     warmup_steps=300,
     batch_size=32,
     mixed_precision="bf16",
     attention="eager",
 )
+"""The teacher's first run, at a constant rate after its warm-up: two epochs and a half."""
+TEACHER = replace(FIRST, steps=1360, learning_rate=1.2e-3, warmup_steps=40, seed=1)
+"""Its second one, from there: an epoch and a half, the rate falling to nothing."""
 STUDENT = Recipe(
     hidden_size=72,
     layers=2,
@@ -96,11 +99,16 @@ def teacher(place: Place, say: Say = print) -> Path:
     if (made / "config.json").exists():
         return made
     tok = tokenizer(place, say)
-    run_dir = place.out / "teacher-run"
-    model = make_model(TEACHER, tok)
-    say(f"teacher: {model.num_parameters():,} weights, {TEACHER.steps} updates")
-    epoch = TEACHER.steps // EPOCHS
-    fine_tune(model, tok, TEACHER, place, run_dir, save_every=epoch, watch=True)
+    first, run_dir = place.out / "teacher-first-run", place.out / "teacher-run"
+    if not (first / "student" / "config.json").exists():
+        model = make_model(FIRST, tok)
+        say(f"teacher: {model.num_parameters():,} weights, {FIRST.steps} updates to begin with")
+        fine_tune(model, tok, FIRST, place, first, schedule="constant_with_warmup")
+    model = AutoModelForCausalLM.from_pretrained(
+        first / "student", attn_implementation=TEACHER.attention
+    )
+    say(f"teacher: {TEACHER.steps} updates more")
+    fine_tune(model, tok, TEACHER, place, run_dir, save_every=TEACHER.steps // 4, keep=None)
     found = [_watched(folder, tok, place, say) for folder in _checkpoints(run_dir)]
     best = min(found, key=lambda row: row["nats"])
     say(f"teacher: update {best['step']} has the lowest validation loss")
@@ -129,7 +137,7 @@ def student(place: Place, prompts: int, seed: int, say: Say = print) -> Path:
     model = make_model(recipe, tok)
     say(f"student {name}: {model.num_parameters():,} weights, {recipe.steps} updates")
     run_dir = place.out / "students" / f"{name}-run"
-    fine_tune(model, tok, recipe, place, run_dir, save_every=500)
+    fine_tune(model, tok, recipe, place, run_dir)
 
     def save(folder: Path) -> None:
         model.save_pretrained(folder)
@@ -146,10 +154,21 @@ def fine_tune(
     place: Place,
     run_dir: Path,
     *,
-    save_every: int,
-    watch: bool = False,
+    schedule: SCHEDULE = "cosine",
+    save_every: int = 500,
+    keep: int | None = 1,
 ) -> None:
-    """Supervised fine-tuning in place; goes on with a run that was interrupted in run_dir."""
+    """Supervised fine-tuning in place; goes on with a run that was interrupted in run_dir.
+
+    Args:
+        model: trained in place.
+        tok: its tokenizer.
+        recipe: data and training; the model's shape is not looked at.
+        place: of the data.
+        run_dir: of the run.
+        schedule: of the learning rate.
+        save_every, keep: checkpoints, as in RunConfig.
+    """
     config = RunConfig(
         pair=TASK,  # a label: the models are in hand
         task=TASK,
@@ -161,6 +180,7 @@ def fine_tune(
         steps=recipe.steps,
         batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate,
+        lr_schedule=schedule,
         warmup_steps=recipe.warmup_steps,
         weight_decay=0.1,
         mixed_precision=recipe.mixed_precision,
@@ -169,7 +189,7 @@ def fine_tune(
         run_dir=str(run_dir),
         resume=(run_dir / "config.json").exists(),
         save_every=save_every,
-        keep_checkpoints=None if watch else 1,
+        keep_checkpoints=keep,
         trace_prompts=0,
     )
     # sft asks no teacher; a pair has one, so the smallest there can be stands in
