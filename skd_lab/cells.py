@@ -110,10 +110,8 @@ def _measured(report: EvalReport) -> dict[str, Any]:
     }
 
 
-def _draft(pair: Pair, encoded: Sequence[Encoded], config: RunConfig) -> dict[str, Any] | None:
+def _draft(pair: Pair, encoded: Sequence[Encoded], config: RunConfig) -> dict[str, Any]:
     """The student as a draft for its teacher."""
-    if not encoded:
-        return None
     found = draft_report(
         pair,
         encoded,

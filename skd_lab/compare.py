@@ -13,10 +13,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from skd_lab.cells import run_cell, start_of
+from skd_lab.axes import FULL, UNTRAINED
+from skd_lab.budgets import Forecast, equal_updates
+from skd_lab.cells import make_models, run_cell
 from skd_lab.errors import DataError, SkdError, UsageError
 from skd_lab.files import read_json, write_json_atomic
-from skd_lab.grids import FULL, UNTRAINED, Cell, Grid
+from skd_lab.grids import Cell, Grid
 from skd_lab.methods import METHODS, get_method
 from skd_lab.metrics import require_packages
 from skd_lab.results import check_row, write_results
@@ -26,6 +28,16 @@ from skd_lab.tasks import Example, get_task
 TUNING_SEED = 1000
 """Of the runs that choose a learning rate; no run of a table has it."""
 TUNING_PROMPTS = 100
+SWEPT = (
+    "accept_top_k",
+    "replacement",
+    "objective",
+    "beta",
+    "on_policy_fraction",
+    "steps",
+    "budget",
+)
+"""Axes that a method is swept over at one learning rate."""
 Say = Callable[[str], None]
 
 
@@ -72,14 +84,18 @@ def run_grid(
     say(f"{len(cells)} cells, {finished} of them finished before; {workers} at once")
     forecast = Forecast(rows.values(), workers)
     try:
-        for cell, row in _run_cells(grid, missing, folder, workers, progress):
-            rows[cell.name] = row
-            finished += 1
-            forecast.add(row)
-            write_results(folder, _in_order(everything, rows))
-            left = [c for c in missing if c.name not in rows]
-            done = f"[{finished}/{len(cells)}] {cell.name}: {_outcome(row)}"
-            say(f"{done}; {forecast.words(left)}" if left else done)
+        for later in (False, True):
+            part = [cell for cell in missing if (cell.paces is not None) is later]
+            if later and part:
+                grid = replace(grid, updates=equal_updates(grid, rows, folder))
+            for cell, row in _run_cells(grid, part, folder, workers, progress):
+                rows[cell.name] = row
+                finished += 1
+                forecast.add(row)
+                write_results(folder, _in_order(everything, rows))
+                left = [c for c in missing if c.name not in rows]
+                done = f"[{finished}/{len(cells)}] {cell.name}: {_outcome(row)}"
+                say(f"{done}; {forecast.words(left)}" if left else done)
     except KeyboardInterrupt as stop:
         number = getattr(stop, "exit_code", 130) - 128
         raise Stopped(
@@ -94,16 +110,21 @@ def run_grid(
 def choose_rates(
     grid: Grid, folder: Path, *, workers: int = 1, progress: bool = True, say: Say = print
 ) -> dict[str, float]:
-    """The learning rate of each method and setting of a grid, chosen on validation prompts.
+    """The learning rate of each method on each task, chosen on validation prompts.
 
-    One run a rate, with a seed that no run of the grid has, in `folder/tuning`; the best headline
-    score wins, of equal ones the lower KL on own samples.
+    One run a rate, from the grid's first start, with a seed that no run of the grid has, in
+    `folder/tuning`; the best headline score wins, of equal ones the lower KL on own samples. What
+    a method is swept over (K, the divergence, the start, the number of updates) shares the rate of
+    the method as it is.
 
     Returns:
-        By a cell's `setting`. A setting whose runs all failed has none.
+        By a cell's `tuned_as`. A method whose runs all failed has none.
     """
     trained = [cell for cell in grid.cells() if cell["method"] not in UNTRAINED]
-    settings = {cell.setting: cell for cell in trained if "learning_rate" not in cell.values}
+    first: dict[str, Cell] = {}
+    for cell in trained:
+        if "learning_rate" not in cell.values:
+            first.setdefault(cell.tuned_as, cell.without(*SWEPT))
     tuning = replace(
         grid,
         name="tuning",
@@ -113,9 +134,10 @@ def choose_rates(
                 "seed": [TUNING_SEED],
                 "learning_rate": list(grid.rates),
             }
-            for cell in settings.values()
+            for cell in first.values()
         ],
         test_prompts=TUNING_PROMPTS,
+        drafts=False,
         split="validation",
         rates=(),
     )
@@ -127,48 +149,15 @@ def choose_rates(
             continue
         row, rate = done[cell.name], cell["learning_rate"]
         score = (row["metrics"][row["metric"]]["value"], -(row["kl_samples"] or 0.0), rate)
-        without = {k: v for k, v in cell.values.items() if k != "learning_rate"}
-        setting = Cell(values=without).setting
-        best[setting] = max(best.get(setting, score), score)
-    chosen = {setting: score[-1] for setting, score in best.items()}
-    for setting, rate in chosen.items():
-        say(f"{setting}: learning rate {rate:g}, of {', '.join(f'{r:g}' for r in grid.rates)}")
+        best[cell.tuned_as] = max(best.get(cell.tuned_as, score), score)
+    chosen = {method: score[-1] for method, score in best.items()}
+    for method, rate in chosen.items():
+        say(f"{method}: learning rate {rate:g}, of {', '.join(f'{r:g}' for r in grid.rates)}")
     return chosen
 
 
 def _in_order(grid: Grid, rows: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return [rows[cell.name] for cell in grid.cells() if cell.name in rows]
-
-
-class Forecast:
-    """Seconds a cell takes, by method and updates, from those that are done."""
-
-    def __init__(self, rows: Any, workers: int) -> None:
-        self.seconds: dict[str, list[float]] = {}
-        self.workers = workers
-        for row in rows:
-            self.add(row)
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        if row["status"] == "done":
-            self.seconds.setdefault(row["method"], []).append(row["seconds"])
-
-    def left(self, cells: Sequence[Cell]) -> float | None:
-        """Seconds that these cells will take; None if nothing is known yet."""
-        every = [
-            s for method, found in self.seconds.items() if method not in UNTRAINED for s in found
-        ]
-        known = {method: sum(found) / len(found) for method, found in self.seconds.items()}
-        if not known:
-            return None
-        usual = sum(every) / len(every) if every else max(known.values())
-        return sum(known.get(cell["method"], usual) for cell in cells) / self.workers
-
-    def words(self, cells: Sequence[Cell]) -> str:
-        seconds = self.left(cells)
-        if seconds is None:
-            return f"{len(cells)} cells left"
-        return f"{len(cells)} cells left, about {max(1, round(seconds / 60))} min"
 
 
 def _run_cells(
@@ -181,7 +170,7 @@ def _run_cells(
         return
     # made first: two cells of one start must not make it twice
     for cell in cells:
-        _try_start(cell, grid, folder)
+        _try_models(cell, grid, folder)
     # spawn: a fork of a process with torch's threads can hang
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
     try:
@@ -202,9 +191,9 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _try_start(cell: Cell, grid: Grid, folder: Path) -> None:
+def _try_models(cell: Cell, grid: Grid, folder: Path) -> None:
     try:
-        start_of(cell, grid, folder)
+        make_models(cell, grid, folder)
     except SkdError:
         pass  # the cell itself will fail by it, and say so
 
@@ -233,8 +222,8 @@ def _with_folder(grid: Grid, folder: Path) -> Grid:
     if not path.exists():
         return grid
     saved, now = read_json(path), grid.to_dict()
-    for name in ("fixed", "test_prompts", "split", "rates"):
-        if saved.get(name, []) != now[name]:
+    for name in ("fixed", "test_prompts", "sample_prompts", "drafts", "split", "rates"):
+        if saved.get(name) != now[name]:
             raise UsageError(
                 f"The grid in {folder} was made with {name} {saved.get(name)}, and is now asked "
                 f"for {now[name]}: its cells could not be compared. Choose another --out."

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from skd_lab.axes import AXES
 from skd_lab.config import RunConfig
 from skd_lab.errors import UsageError
-from skd_lab.grids import AXES, Grid
+from skd_lab.grids import Grid
 from skd_lab.methods import CORE_METHODS
 from skd_lab.presets import PRESETS
 

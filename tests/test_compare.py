@@ -1,49 +1,29 @@
-"""Grids of runs: what they hold, that they go on after a stop, and the table they make."""
+"""Grids of runs: that they go on after a stop, choose rates, say what failed, and by command."""
 
-import csv
-import io
 import json
 import re
 
-import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from small_grids import QUIET, SMALL, SQUARE, apart_from_time
 
 from skd_lab import cells, compare
 from skd_lab.cells import run_cell
 from skd_lab.cli.frame import main
-from skd_lab.compare import Forecast, run_grid
+from skd_lab.compare import run_grid
 from skd_lab.errors import DataError, UsageError
-from skd_lab.grids import Cell, Grid
-from skd_lab.metrics import crossed_bootstrap
+from skd_lab.grids import Grid
 from skd_lab.recipes import STARTS, Start
 from skd_lab.results import read_results
 from skd_lab.starts import make_start
 from skd_lab.stopping import Stopped
-from skd_lab.studies import PAPER_TIERS, QUICK, paper_grid
 from skd_lab.views import (
     grid_table,
     plot_grid_cost,
     plot_grid_curves,
     plot_grid_scores,
-    plot_grid_sweep,
-    to_csv,
     to_markdown,
 )
-from skd_lab.views.grid_table import score_at
-
-SMALL = {"steps": 2, "eval_every": 1, "eval_prompts": 2}
-SQUARE = Grid(
-    blocks=({"method": ("supervised_kd", "skd"), "seed": (0, 1), "prompts": (8,)},),
-    fixed=SMALL,
-    test_prompts=3,
-)
-QUIET = {"progress": False, "say": lambda text: None}
-
-
-def apart_from_time(rows):
-    clocks = re.compile("seconds")
-    return [{k: v for k, v in row.items() if not clocks.search(k) and k != "curve"} for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -134,85 +114,6 @@ def test_a_failed_cell_is_in_the_table_and_the_rest_goes_on(tmp_path):
         assert isinstance(figure, Figure)
     # tried again by the next call, the others are not
     assert main(["compare", "--out", str(tmp_path), "--report-only"]) == 1
-
-
-@pytest.mark.parametrize(
-    ("axes", "message"),
-    [
-        ({"methods": ["skd"]}, "no axis 'methods'. Choose one of: task, method"),
-        ({"method": ["sdk"]}, "sdk.*on_policy_kd"),
-        ({"task": ["sums"]}, "unknown task 'sums'"),
-        ({"start": ["weak"]}, "axis start: 'weak' is none of own, barely, sft100"),
-        ({"prompts": [0]}, "axis prompts: 0 is no whole number above 0 or full"),
-        ({"prompts": ["all"]}, "axis prompts: 'all'"),
-        ({"seed": [-1]}, "axis seed: -1"),
-        ({"seed": []}, "axis seed has no value"),
-        ({"objective": ["kl"]}, "kl"),
-        ({"accept_top_k": [0]}, "accept-top-k"),
-        ({"steps": ["many"]}, "--steps must be a whole number, got many"),
-        ({"task": ["gsm8k"], "start": ["barely"]}, "task 'gsm8k' has none with these models"),
-    ],
-)
-def test_axes_that_cannot_be_are_refused_before_anything_runs(axes, message):
-    with pytest.raises(UsageError, match=message):
-        Grid(blocks=(axes,))
-
-
-def test_settings_that_cannot_be_are_refused():
-    with pytest.raises(UsageError, match="--set run_dir: no such setting"):
-        Grid(fixed={"run_dir": "x"})
-    with pytest.raises(UsageError, match="--test-prompts must be at least 1, got 0"):
-        Grid(test_prompts=0)
-    with pytest.raises(UsageError, match="no split 'exam'"):
-        Grid(split="exam")
-
-
-def test_axes_a_method_does_not_know_make_no_cells():
-    grid = Grid(
-        blocks=(
-            {
-                "method": ["sft", "skd", "gkd"],
-                "accept_top_k": [1, 5],
-                "objective": ["forward_kl", "reverse_kl"],
-            },
-        )
-    )
-    trained = [cell.name for cell in grid.cells() if cell["method"] not in ("start", "teacher")]
-    assert trained == [
-        "summaries-sft-100-own-s0",
-        "summaries-skd-100-own-s0-k1",
-        "summaries-skd-100-own-s0-k1-reverse_kl",
-        "summaries-skd-100-own-s0-k5",
-        "summaries-skd-100-own-s0-k5-reverse_kl",
-        "summaries-gkd-100-own-s0-forward_kl",
-        "summaries-gkd-100-own-s0-reverse_kl",
-    ]
-
-
-def test_cells_go_seed_by_seed_behind_the_start_they_begin_with():
-    grid = Grid(blocks=({"method": ["sft", "skd"], "start": ["sft100"], "seed": [1, 0]},))
-    assert [cell.name for cell in grid.cells()] == [
-        "summaries-teacher",
-        "summaries-start-sft100-s1",
-        "summaries-sft-100-sft100-s1",
-        "summaries-skd-100-sft100-s1",
-        "summaries-start-sft100-s0",
-        "summaries-sft-100-sft100-s0",
-        "summaries-skd-100-sft100-s0",
-    ]
-    schedule = Cell(values={"task": "summaries", "method": "skd", "accept_top_k": "updates:1..25"})
-    assert schedule.name == "summaries-skd-kupdates_1..25"
-
-
-def test_the_presets_are_grids_and_paper_has_what_the_paper_compares():
-    assert {cell["task"] for cell in QUICK.cells()} == {"summaries", "arithmetic"}
-    first = paper_grid([1]).cells()
-    trained = [cell for cell in first if cell["method"] not in ("start", "teacher")]
-    assert len(trained) == 2 * 5 * 2 * 5
-    assert len(paper_grid().cells()) > len(first)
-    assert set(PAPER_TIERS) == {1, 2, 3}
-    with pytest.raises(UsageError, match="there is no tier 4"):
-        paper_grid([4])
 
 
 def test_another_grid_s_settings_are_refused_and_more_cells_are_not(square):
@@ -345,92 +246,6 @@ def test_two_workers_make_the_same_table(square, tmp_path):
     assert apart_from_time(rows) == apart_from_time(square[1])
 
 
-def test_the_forecast_goes_by_method():
-    def done(method, seconds):
-        return {"status": "done", "method": method, "seconds": seconds}
-
-    cells_left = [Cell(values={"method": name}) for name in ("skd", "sft", "skd")]
-    forecast = Forecast([], workers=1)
-    assert forecast.left(cells_left) is None and forecast.words(cells_left) == "3 cells left"
-    for row in (done("teacher", 1), done("sft", 10), done("sft", 20), {"status": "failed"}):
-        forecast.add(row)
-    # of skd nothing is known: as long as a usual training, the teacher's evaluation is none
-    assert forecast.left(cells_left) == 15 * 3
-    forecast.add(done("skd", 100))
-    assert forecast.left(cells_left) == 215
-    assert Forecast([done("skd", 100)], workers=2).left(cells_left[:1]) == 50
-
-
-def row_of(method, seed, scores, cost=None, curve=None, **values):
-    row = {"cell": f"{method}{seed}", "status": "done", "task": "summaries", "method": method}
-    row |= {"prompts": 100, "start": "own", "seed": seed, "metric": "m", "n": len(scores)}
-    row |= {"scores": scores, "seconds": 1.0, "kl_references": 0.5, "cpu_seconds": cost}
-    return row | {"curve": curve, **values}
-
-
-def test_the_table_by_hand():
-    curve = [
-        {"step": 0, "cpu_seconds": 0.0, "score": 0.0},
-        {"step": 1, "cpu_seconds": 20.0, "score": 0.8},
-    ]
-    rows = [
-        row_of("supervised_kd", 0, [1.0, 0.0, 0.0, 0.0], cost=10.0),
-        row_of("supervised_kd", 1, [1.0, 1.0, 0.0, 0.0], cost=10.0),
-        row_of("skd", 1, [1.0, 1.0, 1.0, 0.0], cost=20.0, curve=curve),
-        row_of("skd", 1, [1.0, 1.0, 1.0, 1.0], cost=20.0, accept_top_k=5),
-    ]
-    supervised, skd, k5 = grid_table(rows)
-    assert (supervised["value"], supervised["runs"]) == (3 / 8, 2)
-    # paired on the seed both have
-    assert supervised["minus_baseline"] == pytest.approx(-1 / 4)
-    assert (k5["name"], k5["minus_baseline"]) == ("skd K=5", pytest.approx(1 / 4))
-    assert skd["minus_baseline"] is None and skd["kl_references"] == 0.5
-    # the cheapest method with a teacher took 10 seconds: half way along skd's line
-    assert skd["at_equal_compute"] == pytest.approx(0.4) and k5["at_equal_compute"] is None
-    assert skd["kl_samples"] is None
-    read = list(csv.DictReader(io.StringIO(to_csv([supervised, skd, k5]))))
-    assert read[1]["name"] == "skd" and float(read[1]["value"]) == 0.75 and read[1]["p"] == ""
-    text = to_markdown([supervised, skd, k5])
-    assert text.startswith("### summaries, 100 prompts, start own\n")
-    assert "| supervised_kd | 2 | 37.5% [" in text and "| -25.0 [" in text
-
-
-def test_a_curve_is_read_between_its_points():
-    curve = [{"cpu_seconds": 0.0, "score": 0.2}, {"cpu_seconds": 10.0, "score": 0.4}]
-    assert score_at(curve, 5.0) == pytest.approx(0.3) and score_at(curve, 50.0) == 0.4
-    assert score_at([], 5.0) is None and score_at(None, 5.0) is None
-
-
-def test_figures_of_a_grid(square):
-    _, rows, _ = square
-    scores, curves, cost = (
-        plot(rows) for plot in (plot_grid_scores, plot_grid_curves, plot_grid_cost)
-    )
-    assert [t.get_text() for t in scores.axes[0].get_yticklabels()] == [
-        *("teacher", "skd", "supervised_kd", "start"),
-    ]
-    assert len(curves.axes) == 4
-    lines = {line.get_label(): line for line in curves.axes[-1].get_legend().get_lines()}
-    assert set(lines) == {"supervised_kd", "skd"}
-    # told apart without colour, too
-    assert len({line.get_linestyle() for line in lines.values()}) == 2
-    assert len({line.get_color() for line in lines.values()}) == 2
-    assert len(cost.axes[0].patches) == 2 * 4
-    # a method looks the same in every group, whatever else is in it
-    groups = [row_of("sft", 0, [1.0]), row_of("skd", 0, [1.0]), row_of("skd", 0, [0.0], steps=9)]
-    first, second = plot_grid_scores(groups).axes
-    assert first.lines[0].get_color() == second.lines[0].get_color() != first.lines[3].get_color()
-    assert plot_grid_sweep(rows) is None
-    swept = [
-        row_of("skd", seed, [float(seed), 1.0, 0.0], accept_top_k=k)
-        for seed in (0, 1)
-        for k in (1, 5, "updates:1..5")
-    ]
-    labels = plot_grid_sweep(swept).axes[0].get_xticklabels()
-    assert [t.get_text() for t in labels] == ["1", "5", "updates:1..5"]
-    assert plot_grid_scores([]).axes == []
-
-
 def test_the_command_plans_runs_and_reports(square, capsys):
     folder = str(square[0])
     words = ["--axis", "method=supervised_kd,skd", "--axis", "seed=0,1", "--axis", "prompts=8"]
@@ -466,29 +281,3 @@ def test_the_command_refuses_what_cannot_be(words, message, tmp_path, capsys):
     assert main(["compare", *words, "--out", str(tmp_path / "grid")]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "grid").exists()
-
-
-def test_crossed_intervals_cover_both_kinds_of_luck():
-    rng = np.random.default_rng(0)
-    inside, alone = 0, 0
-    for trial in range(300):
-        runs, prompts = rng.normal(0, 0.1, (8, 1)), rng.normal(0, 0.5, (1, 60))
-        values = 0.3 + runs + prompts + rng.normal(0, 0.3, (8, 60))
-        mean, low, high, p = crossed_bootstrap(values, seed=trial, draws=300)
-        inside += low <= 0.3 <= high
-        assert mean == pytest.approx(values.mean()) and 0 < p <= 1
-        _, low, high, _ = crossed_bootstrap(values[:1], seed=trial, draws=300)
-        alone += low <= 0.3 <= high
-    # 95% asked for; one run alone says nothing of how runs differ and is too sure of itself
-    assert 0.90 <= inside / 300 <= 0.99 and alone < inside
-
-
-def test_crossed_p_values_are_fair_where_nothing_differs():
-    rng = np.random.default_rng(1)
-    found = [crossed_bootstrap(rng.normal(0, 1, (6, 40)), seed=n, draws=300)[3] for n in range(300)]
-    assert np.mean(np.array(found) < 0.05) < 0.08
-    assert crossed_bootstrap(np.ones((3, 20)), seed=0)[3] == 1 / 2000
-    assert crossed_bootstrap(np.zeros((3, 20)), seed=0)[3] == 1.0
-    for values in ([], [[]], [[1.0, np.nan]], [[1.0], [1.0, 2.0]]):
-        with pytest.raises(UsageError, match="same prompts|runs x prompts"):
-            crossed_bootstrap(values, seed=0)

@@ -36,9 +36,11 @@ def add_parser(subparsers: Any) -> None:
         action="append",
         default=[],
         metavar="NAME=V1,V2",
-        help="Values of an axis, in place of the preset's: task, method, prompts (a number or "
-        "full), start (own, barely, sft100, sft1k), seed, accept_top_k, objective, beta, "
-        "on_policy_fraction, learning_rate, loss_temperature, steps.",
+        help="Values of an axis, in place of the preset's: family, task, method, prompts (a number "
+        "or full), start (own, barely, sft100, sft1k, multitask, or PROMPTSxUPDATES), teacher "
+        "(PROMPTSxUPDATES), seed, accept_top_k, replacement, objective, beta, "
+        "on_policy_fraction, learning_rate, loss_temperature, steps, budget (cpu: as many updates "
+        "as fit in skd's CPU seconds). `none` stands for an axis that is not set.",
     )
     parser.add_argument(
         "--set",
@@ -137,8 +139,9 @@ def grid_from(args: argparse.Namespace) -> Any:
 
     axes = {}
     for word in args.axis:
-        name, values = _parts(word, "--axis")
-        axes[name] = [_value(value) for value in values.split(",") if value]
+        name, text = _parts(word, "--axis")
+        values = [None if v == "none" else _value(v) for v in text.split(",") if v]
+        axes[name] = values
     changes: dict[str, Any] = {
         name: _value(v) for name, v in (_parts(w, "--set") for w in args.settings)
     }

@@ -2,9 +2,11 @@
 
 from skd_lab.views.curves import curve_svg, plot_training
 from skd_lab.views.exports import traces_to_csv, traces_to_json, traces_to_text
+from skd_lab.views.grid_curves import plot_grid_curves, plot_grid_texts
 from skd_lab.views.grid_figures import (
     plot_grid_cost,
-    plot_grid_curves,
+    plot_grid_differences,
+    plot_grid_drafts,
     plot_grid_scores,
     plot_grid_sweep,
 )
@@ -33,8 +35,11 @@ __all__ = [
     "k_stops",
     "plot_grid_cost",
     "plot_grid_curves",
+    "plot_grid_differences",
+    "plot_grid_drafts",
     "plot_grid_scores",
     "plot_grid_sweep",
+    "plot_grid_texts",
     "plot_strip",
     "plot_training",
     "rank_histogram",

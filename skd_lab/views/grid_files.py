@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from skd_lab.files import disk_errors, write_json_atomic, write_text_atomic
+from skd_lab.views.grid_curves import plot_grid_curves, plot_grid_texts
 from skd_lab.views.grid_figures import (
     plot_grid_cost,
-    plot_grid_curves,
+    plot_grid_differences,
+    plot_grid_drafts,
     plot_grid_scores,
     plot_grid_sweep,
 )
@@ -18,10 +20,12 @@ Scores are of greedy completions, with 95% intervals over runs and prompts (both
 times). "minus skd" is paired: the same start, seed, prompts and uniforms; p is two-sided. With
 fewer than five runs the interval knows little of how much runs differ. KL is KL(teacher || student)
 in nats per token; "replaced" is the share of tokens the teacher refuses at one K for all rows.
-Every method has the same number of updates. "at equal compute" is the validation score when as
-many CPU seconds were spent as the cheapest method with a teacher took in all; the learning rate
-has not come down there, which is to the disadvantage of the dearer methods. Scores on validation
-prompts are of fewer prompts than those of the test.
+"as draft" is the share of its proposals that the teacher keeps under the lossless rule of
+speculative decoding. Every method has the same number of updates, but under "equal CPU seconds":
+there each has as many as fit in the seconds that skd took. "at equal compute" is the validation
+score when as many CPU seconds were spent as the cheapest method with a teacher took in all; the
+learning rate has not come down there, which is to the disadvantage of the dearer methods. Scores on
+validation prompts are of fewer prompts than those of the test.
 """
 
 
@@ -42,7 +46,10 @@ def save_grid(rows: Sequence[Mapping[str, Any]], folder: str | Path) -> list[Pat
     write_json_atomic(files[2], table)
     figures = {
         "scores": plot_grid_scores(rows),
+        "differences": plot_grid_differences(rows),
         "curves": plot_grid_curves(rows),
+        "texts": plot_grid_texts(rows),
+        "drafts": plot_grid_drafts(rows),
         "sweep": plot_grid_sweep(rows),
         "cost": plot_grid_cost(rows),
     }

@@ -12,11 +12,13 @@ from skd_lab.metrics import crossed_bootstrap
 from skd_lab.views.scores import interval, number, percent
 
 BASELINE = "skd"
-WHERE = ("task", "prompts", "start", "steps")
+WHERE = ("family", "task", "teacher", "prompts", "start", "steps", "budget")
 """Axes that make a group: methods are compared inside one."""
+_MODELS = ("family", "task", "teacher")
 UNTRAINED = ("start", "teacher")
 SETTINGS = {
     "accept_top_k": "K",
+    "replacement": "replacement",
     "objective": "objective",
     "beta": "beta",
     "on_policy_fraction": "fraction",
@@ -25,12 +27,14 @@ SETTINGS = {
 }
 """Axes that make another line of one group, with the word for it."""
 COLUMNS = (
-    *("task", "prompts", "start", "steps", "name", "runs", "n", "metric", "value", "low", "high"),
+    *WHERE,
+    *("name", "runs", "n", "metric", "value", "low", "high"),
     *("minus_baseline", "minus_low", "minus_high", "p", "kl_references", "kl_samples"),
-    *("replacement_rate", "mean_length", "updates", "completion_tokens", "cpu_seconds"),
-    *("at_equal_compute", "chosen_rate", "failed", "error"),
+    *("nll_samples", "replacement_rate", "draft_acceptance", "draft_expected", "draft_z"),
+    *("tokens_per_block", "mean_length", "updates", "completion_tokens", "student_tokens"),
+    *("teacher_tokens", "cpu_seconds", "at_equal_compute", "chosen_rate", "failed", "error"),
 )
-"""Of the CSV. Rates and scores in [0, 1], KL in nats per token, seconds of CPU."""
+"""Of the CSV. Rates and scores in [0, 1], KL and NLL in nats per token, seconds of CPU."""
 
 
 def grid_table(rows: Sequence[Mapping[str, Any]], baseline: str = BASELINE) -> list[dict[str, Any]]:
@@ -52,7 +56,7 @@ def grid_table(rows: Sequence[Mapping[str, Any]], baseline: str = BASELINE) -> l
         by_name = {
             name: [row for row in members if variant(row) == name] for name in names(members)
         }
-        budget = _budget(by_name)
+        budget = None if where["budget"] else _budget(by_name)
         base = _scores(by_name.get(baseline, []))
         for name, found in by_name.items():
             compared = base if name != baseline else {}
@@ -65,24 +69,31 @@ def groups(
 ) -> list[tuple[dict[str, Any], list[Mapping[str, Any]]]]:
     """Rows that are compared with one another, with what they share; a group needs a trained row.
 
-    The student before training and the teacher stand in every group they belong to.
+    The student before training and the teacher stand in every group they belong to, the baseline
+    also in that of the runs that were given its CPU seconds.
     """
     trained = [row for row in rows if row["method"] not in UNTRAINED]
-    places = list(dict.fromkeys(tuple(row.get(axis) for axis in WHERE) for row in trained))
     found = []
-    for place in places:
+    for place in dict.fromkeys(_place(row) for row in trained):
         where = dict(zip(WHERE, place, strict=True))
         before = [
             row
             for row in rows
             if row["method"] in UNTRAINED
-            and row["task"] == where["task"]
+            and all(row.get(axis) == where[axis] for axis in _MODELS)
             and row.get("start", where["start"]) == where["start"]
         ]
-        inside = [row for row in trained if tuple(row.get(axis) for axis in WHERE) == place]
+        inside = [row for row in trained if _place(row) == place]
+        if where["budget"]:
+            usual = tuple({**where, "budget": None}.values())
+            inside += [r for r in trained if _place(r) == usual and variant(r) == BASELINE]
         start = [row for row in before if row["method"] == "start"]
         found.append((where, [*start, *inside, *(r for r in before if r["method"] == "teacher")]))
     return found
+
+
+def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row.get(axis) for axis in WHERE)
 
 
 def variant(row: Mapping[str, Any]) -> str:
@@ -101,18 +112,23 @@ def names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def title(where: Mapping[str, Any]) -> str:
     """What a group shares, in words."""
     words = [f"{where['task']}, {where['prompts']} prompts", f"start {where['start']}"]
-    return ", ".join(words + ([f"{where['steps']} updates"] if where.get("steps") else []))
+    if where.get("family"):
+        words.insert(0, where["family"])
+    if where.get("teacher"):
+        words.append(f"teacher {where['teacher']}")
+    words += [f"{where['steps']} updates"] if where.get("steps") else []
+    return ", ".join(words + (["equal CPU seconds"] if where.get("budget") else []))
 
 
 def to_markdown(table: Sequence[Mapping[str, Any]], baseline: str = BASELINE) -> str:
     """A table a group, for people: per cent with 95% intervals."""
     parts = []
-    for _, group in groupby(table, key=lambda row: tuple(row[axis] for axis in WHERE)):
+    for _, group in groupby(table, key=_place):
         rows = list(group)
         metric = next((row["metric"] for row in rows if row["metric"]), "score").replace("_", "-")
         head = (
             f"| | runs | {metric} | minus {baseline} | p | KL on references | KL on own samples "
-            "| replaced | CPU seconds | at equal compute |"
+            "| replaced | as draft | updates | CPU seconds | at equal compute |"
         )
         lines = [f"### {title(rows[0])}", "", head]
         lines.append("|---|" + "---:|" * (head.count("|") - 2))
@@ -130,6 +146,14 @@ def to_csv(table: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(dict(row) for row in table)
     return file.getvalue()
+
+
+_DRAFT = {
+    "draft_acceptance": "acceptance_rate",
+    "draft_expected": "expected_acceptance",
+    "draft_z": "z",
+    "tokens_per_block": "tokens_per_block",
+}
 
 
 def _scores(rows: Sequence[Mapping[str, Any]]) -> dict[Any, list[float]]:
@@ -162,9 +186,12 @@ def _row(
                 strict=True,
             )
         )
-    means = ("kl_references", "kl_samples", "replacement_rate", "mean_length", "updates")
-    for key in (*means, "completion_tokens", "cpu_seconds"):
+    means = ("kl_references", "kl_samples", "nll_samples", "replacement_rate", "mean_length")
+    costs = ("updates", "completion_tokens", "student_tokens", "teacher_tokens", "cpu_seconds")
+    for key in (*means, *costs):
         made[key] = _mean([row.get(key) for row in done])
+    for key, name in _DRAFT.items():
+        made[key] = _mean([(row.get("draft") or {}).get(name) for row in done])
     made["chosen_rate"] = done[0].get("chosen_rate")
     if budget is not None:
         made["at_equal_compute"] = _mean([score_at(row.get("curve"), budget) for row in done])
@@ -198,7 +225,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _line(row: Mapping[str, Any], baseline: str) -> str:
     if not row["runs"]:
-        return f"| {row['name']} | 0 | failed: {str(row['error']).replace('|', ' ')} |" + " |" * 7
+        return f"| {row['name']} | 0 | failed: {str(row['error']).replace('|', ' ')} |" + " |" * 9
     minus = ""
     if row["minus_baseline"] is not None:
         ends = f"{100 * row['minus_low']:+.1f} to {100 * row['minus_high']:+.1f}"
@@ -208,11 +235,11 @@ def _line(row: Mapping[str, Any], baseline: str) -> str:
         str(row["runs"]),
         f"{percent(row['value'])} [{interval(dict(row))}]",
         minus,
-        _p_value(row["p"]),
+        p_value(row["p"]),
         *(_plain(row[key], ".3f") for key in ("kl_references", "kl_samples")),
-        "" if row["replacement_rate"] is None else percent(row["replacement_rate"]),
-        _plain(row["cpu_seconds"], ".0f"),
-        "" if row["at_equal_compute"] is None else percent(row["at_equal_compute"]),
+        *(_percent(row[key]) for key in ("replacement_rate", "draft_acceptance")),
+        *(_plain(row[key], ".0f") for key in ("updates", "cpu_seconds")),
+        _percent(row["at_equal_compute"]),
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -221,7 +248,11 @@ def _plain(value: float | None, form: str) -> str:
     return "" if value is None else number(value, form)
 
 
-def _p_value(p: float | None) -> str:
+def _percent(value: float | None) -> str:
+    return "" if value is None else percent(value)
+
+
+def p_value(p: float | None) -> str:
     """The bootstrap cannot tell smaller ones apart."""
     if p is None:
         return ""

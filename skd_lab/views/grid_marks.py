@@ -1,0 +1,69 @@
+"""What the figures of a comparison share: panels, legends, a look for every method."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from skd_lab.views.curves import COLOURS, DASHES, Series
+from skd_lab.views.grid_table import UNTRAINED, groups, names
+
+Rows = Sequence[Mapping[str, Any]]
+INK = "#16202b"
+GREY = "#6b7280"
+
+
+def drawable(rows: Rows, *, budgets: bool = True) -> list[tuple[dict[str, Any], list]]:
+    """Groups in which something was trained; without those of equal CPU seconds if asked."""
+    return [
+        (where, members)
+        for where, members in groups(rows)
+        if any(r["status"] == "done" and r["method"] not in UNTRAINED for r in members)
+        and (budgets or not where["budget"])
+    ]
+
+
+def panels(
+    shape: Sequence[Sequence[Any]], width: float, height: float = 3.2
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure with a row of panels for each entry; one that says so if there is none."""
+    columns = max((len(row) for row in shape), default=1)
+    figure = Figure(figsize=(width * columns, height * max(1, len(shape))), layout="constrained")
+    if not shape:
+        figure.text(0.5, 0.5, "nothing was trained yet", ha="center", color=INK)
+        return figure, []
+    return figure, [list(row) for row in figure.subplots(len(shape), columns, squeeze=False)]
+
+
+def legend(axes: Axes, lines: Sequence[Series]) -> None:
+    """Which line is which, beside the panel: ends of lines lie too close for names there."""
+    handles = [
+        Line2D([], [], color=line.colour, linestyle=line.dash, linewidth=1.9, label=line.name)
+        for line in lines
+    ]
+    axes.legend(handles=handles, frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def finish(axes: Axes, head: str, below: str) -> None:
+    """Title, ticks and the words under the axis."""
+    axes.set_title(head, fontsize=10, loc="left", color=INK)
+    axes.set_xlabel(below, fontsize=9, color=INK)
+    axes.tick_params(labelsize=8.5, colors=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def list_names(axes: Axes, kinds: Sequence[str]) -> None:
+    """The rows of a panel from the top: one line a name."""
+    axes.set_yticks(range(len(kinds)), list(reversed(kinds)))
+    axes.set_ylim(-0.6, len(kinds) - 0.4)
+    axes.grid(axis="x", color=INK, alpha=0.12, linewidth=0.6)
+
+
+def look(name: str, rows: Rows) -> tuple[str, Any]:
+    """Colour and dash of a variant: the same in every panel of a figure."""
+    if name in UNTRAINED:
+        return GREY, ":"
+    place = [other for other in names(rows) if other not in UNTRAINED].index(name)
+    return COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]

@@ -1,0 +1,135 @@
+"""Grids as data: their axes, the cells they make, and those that are ready."""
+
+import dataclasses
+
+import pytest
+
+from skd_lab.errors import UsageError
+from skd_lab.grids import Cell, Grid
+from skd_lab.studies import PAPER_TIERS, QUICK, paper_grid
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"methods": ["skd"]}, "no axis 'methods'. Choose one of: family, task"),
+        ({"method": ["sdk"]}, "sdk.*on_policy_kd"),
+        ({"task": ["sums"]}, "unknown task 'sums'"),
+        ({"start": ["weak"]}, "axis start: 'weak' is none of own, barely, sft100"),
+        ({"prompts": [0]}, "axis prompts: 0 is no whole number above 0 or full"),
+        ({"prompts": ["all"]}, "axis prompts: 'all'"),
+        ({"seed": [-1]}, "axis seed: -1"),
+        ({"seed": []}, "axis seed has no value"),
+        ({"objective": ["kl"]}, "kl"),
+        ({"accept_top_k": [0]}, "accept-top-k"),
+        ({"steps": ["many"]}, "--steps must be a whole number, got many"),
+        ({"family": ["llama"]}, "axis family: 'llama' is none of tiny-qwen3"),
+        ({"start": ["100x"]}, "axis start: '100x' is none of own, .*PROMPTSxUPDATES"),
+        ({"teacher": ["small"]}, "axis teacher: 'small' is no PROMPTSxUPDATES"),
+        ({"replacement": ["random"]}, "axis replacement: 'random' is none of teacher_sample"),
+        ({"budget": ["gpu"]}, "axis budget: 'gpu' is none of cpu"),
+        ({"budget": ["cpu"]}, "measured on runs .* no summaries-supervised_kd-100-own-s0"),
+        (
+            {"budget": [None, "cpu"], "method": ["sft"]},
+            "the grid has no summaries-skd-100-own-s0.*the methods skd",
+        ),
+        ({"task": ["gsm8k"], "teacher": ["9x9"]}, "teacher '9x9' is trained from random weights"),
+        ({"task": ["gsm8k"], "start": ["barely"]}, "task 'gsm8k' has none with these models"),
+    ],
+)
+def test_axes_that_cannot_be_are_refused_before_anything_runs(axes, message):
+    with pytest.raises(UsageError, match=message):
+        Grid(blocks=(axes,))
+
+
+def test_settings_that_cannot_be_are_refused():
+    with pytest.raises(UsageError, match="--set run_dir: no such setting"):
+        Grid(fixed={"run_dir": "x"})
+    with pytest.raises(UsageError, match="--test-prompts must be at least 1, got 0"):
+        Grid(test_prompts=0)
+    with pytest.raises(UsageError, match="no split 'exam'"):
+        Grid(split="exam")
+
+
+def test_axes_a_method_does_not_know_make_no_cells():
+    grid = Grid(
+        blocks=(
+            {
+                "method": ["sft", "skd", "gkd"],
+                "accept_top_k": [1, 5],
+                "objective": ["forward_kl", "reverse_kl"],
+            },
+        )
+    )
+    trained = [cell.name for cell in grid.cells() if cell["method"] not in ("start", "teacher")]
+    assert trained == [
+        "summaries-sft-100-own-s0",
+        "summaries-skd-100-own-s0-k1",
+        "summaries-skd-100-own-s0-k1-reverse_kl",
+        "summaries-skd-100-own-s0-k5",
+        "summaries-skd-100-own-s0-k5-reverse_kl",
+        "summaries-gkd-100-own-s0-forward_kl",
+        "summaries-gkd-100-own-s0-reverse_kl",
+    ]
+
+
+def test_cells_go_seed_by_seed_behind_the_start_they_begin_with():
+    grid = Grid(blocks=({"method": ["sft", "skd"], "start": ["sft100"], "seed": [1, 0]},))
+    assert [cell.name for cell in grid.cells()] == [
+        "summaries-teacher",
+        "summaries-start-sft100-s1",
+        "summaries-sft-100-sft100-s1",
+        "summaries-skd-100-sft100-s1",
+        "summaries-start-sft100-s0",
+        "summaries-sft-100-sft100-s0",
+        "summaries-skd-100-sft100-s0",
+    ]
+    schedule = Cell(values={"task": "summaries", "method": "skd", "accept_top_k": "updates:1..25"})
+    assert schedule.name == "summaries-skd-kupdates_1..25"
+
+
+def test_the_presets_are_grids_and_paper_has_what_the_paper_compares():
+    assert {cell["task"] for cell in QUICK.cells()} == {"summaries", "arithmetic"}
+    first = paper_grid([1]).cells()
+    trained = [cell for cell in first if cell["method"] not in ("start", "teacher")]
+    assert len(trained) == 2 * 5 * 2 * 5
+    assert len(paper_grid().cells()) > len(first)
+    assert set(PAPER_TIERS) == {1, 2, 3}
+    with pytest.raises(UsageError, match="there is no tier 4"):
+        paper_grid([4])
+
+
+def test_cells_with_equal_cpu_seconds_come_last_and_know_what_they_are_measured_by():
+    axes = {"method": ["sft", "skd"], "budget": [None, "cpu"], "seed": [0, 1]}
+    grid = Grid(blocks=(axes,), fixed={"steps": 50})
+    names = [cell.name for cell in grid.cells()]
+    assert names[-2:] == ["summaries-sft-100-own-s0-cpu", "summaries-sft-100-own-s1-cpu"]
+    # the baseline's own seconds are the budget
+    assert not [name for name in names if "skd" in name and "cpu" in name]
+    last = grid.cells()[-1]
+    assert [cell.name for cell in last.paces] == [
+        "summaries-sft-100-own-s1",
+        "summaries-skd-100-own-s1",
+    ]
+    assert grid.cells()[2].paces is None and grid.config(last).steps == 50
+    longer = dataclasses.replace(grid, updates={"summaries-sft-100-own-cpu": 125})
+    assert longer.config(last).steps == 125 and longer.config(grid.cells()[2]).steps == 50
+
+
+def test_a_method_has_one_learning_rate_on_a_task():
+    axes = {"method": ["skd"], "start": ["sft100", "barely"], "accept_top_k": [None, 5]}
+    grid = Grid(blocks=(axes,), chosen={"summaries-skd": 0.5})
+    trained = [cell for cell in grid.cells() if cell["method"] == "skd"]
+    assert len(trained) == 4 and {cell.tuned_as for cell in trained} == {"summaries-skd"}
+    assert {grid.config(cell).learning_rate for cell in trained} == {0.5}
+
+
+def test_a_family_chooses_the_pair_of_the_task():
+    axes = {"family": ["tiny-qwen3"], "task": ["summaries", "arithmetic"], "method": ["skd"]}
+    grid = Grid(blocks=(axes,))
+    cells = {cell.name: cell for cell in grid.cells()}
+    assert "tiny-qwen3-arithmetic-teacher" in cells and "tiny-qwen3-summaries-start-own" in cells
+    pairs = {grid.config(cell).pair for cell in cells.values() if cell["method"] == "skd"}
+    assert pairs == {"tiny-qwen3", "tiny-qwen3-arithmetic"}
+    with pytest.raises(UsageError, match="family tiny-qwen3 has no pair for task 'gsm8k'"):
+        Grid(blocks=({"family": ["tiny-qwen3"], "task": ["gsm8k"]},))
