@@ -98,11 +98,7 @@ def encode_examples(
     for name, limit in (("prompt", max_prompt_tokens), ("completion", max_completion_tokens)):
         if limit is not None and limit < 1:
             raise UsageError(f"max_{name}_tokens must be at least 1, got {limit}.")
-    if thinking and not (tokenizer.chat_template and ChatTemplate(tokenizer).has_switch):
-        raise UsageError(
-            "--thinking is given, but this model's chat template has no switch for it (as Qwen3's "
-            "has). Leave it out; a model that always thinks does so without being asked."
-        )
+    _check_switch(tokenizer, thinking)
     own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     eos = own if eos_token_ids is None else list(eos_token_ids)
     encoded, cut, dropped, references_cut = [], 0, 0, 0
@@ -137,9 +133,17 @@ def encode_prompt(
 ) -> list[int]:
     """One prompt by a user: a chat turn if there is a chat template, else plain text.
 
+    Args:
+        tokenizer: of both models.
+        text: what a person wrote.
+        vocab_size: shared ids of both models.
+        thinking: as encode_examples takes it.
+
     Raises:
         DataError: if the text is empty.
+        UsageError: for thinking without a switch for it.
     """
+    _check_switch(tokenizer, thinking)
     if tokenizer.chat_template:
         example = Example(id="prompt", messages=[{"role": "user", "content": text}])
     else:
@@ -147,6 +151,14 @@ def encode_prompt(
     prompt, _ = _encode(tokenizer, example, [], thinking)
     _check_ids(example, prompt, vocab_size)
     return prompt
+
+
+def _check_switch(tokenizer: PreTrainedTokenizerBase, thinking: bool) -> None:
+    if thinking and not (tokenizer.chat_template and ChatTemplate(tokenizer).has_switch):
+        raise UsageError(
+            "--thinking is given, but this model's chat template has no switch for it (as Qwen3's "
+            "has). Leave it out; a model that always thinks does so without being asked."
+        )
 
 
 def _encode(

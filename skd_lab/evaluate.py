@@ -28,6 +28,7 @@ from skd_lab.rollout import reference_rollout, student_rollout
 from skd_lab.sampling import GREEDY, SamplingPolicy, draw_uniforms
 from skd_lab.speculative import interleaved_rollout
 from skd_lab.tasks import Task
+from skd_lab.templates import thoughts_of
 
 PLAIN = SamplingPolicy(temperature=1.0)
 """What the samples are drawn with: no truncation, so that a sample is the model's own text."""
@@ -236,7 +237,9 @@ def _score_greedily(
         str(pair.tokenizer.decode(rollout.completion_ids, skip_special_tokens=True))
         for rollout in rollouts
     ]
-    scores = [task.score(row.example, text) for row, text in zip(encoded, texts, strict=True)]
+    # a model that thinks is judged by what it says
+    answers = [thoughts_of(text)[1] for text in texts]
+    scores = [task.score(row.example, said) for row, said in zip(encoded, answers, strict=True)]
     metrics = {}
     for metric in scores[0]:
         values = [score[metric] for score in scores]

@@ -1,11 +1,17 @@
 """Chats of Qwen2.5, Qwen3, Gemma 2 and Gemma 3 as ids that were written by hand (quirks.py)."""
 
+import importlib
+
 import pytest
 from quirks import GENERATION, gemma_tokenizer, qwen_tokenizer, tokenizer_of
+from tiny import tiny_model
 
 from skd_lab.encode import encode_examples, encode_prompt
 from skd_lab.errors import DataError, UsageError
-from skd_lab.tasks import Example
+from skd_lab.evaluate import evaluate
+from skd_lab.models import make_pair
+from skd_lab.rollout import reference_rollout
+from skd_lab.tasks import Example, get_task
 from skd_lab.templates import ChatTemplate, thoughts_of
 
 START, END, LINE, HELLO = 151644, 151645, 198, 9707
@@ -72,6 +78,8 @@ def test_thinking_without_a_switch_is_refused():
     with pytest.raises(UsageError, match="--thinking is given.*no switch"):
         encode("qwen2.5", HELLOS, thinking=True)
     tokenizer = qwen_tokenizer("qwen2.5")
+    with pytest.raises(UsageError, match="--thinking is given"):
+        encode_prompt(tokenizer, "Hello", thinking=True)
     plain = [Example(id="x", prompt="Hello")]
     assert encode_examples(tokenizer, plain, max_prompt_tokens=9).kept == 1
 
@@ -185,3 +193,21 @@ def test_the_rebuilt_templates_render_as_the_copies_that_trl_ships(family, talk,
         given = {"tokenize": False, "add_generation_prompt": header, **settings}
         ours = tokenizer.apply_chat_template(talk, **given)
         assert ours == tokenizer.apply_chat_template(talk, chat_template=source, **given)
+
+
+def test_a_model_that_thinks_is_judged_by_its_answer(monkeypatch):
+    tokenizer = qwen_tokenizer("qwen3")
+    examples = [Example(id=str(i), messages=HELLOS, reference="Hello") for i in range(2)]
+    pair = make_pair(*[tiny_model("qwen3", seed=s, vocab_size=151_936) for s in (0, 1)], tokenizer)
+    encoded = encode_examples(tokenizer, examples, max_prompt_tokens=99, thinking=True).encoded
+    written = [[151667, LINE, LINE, 151668, 271, HELLO, END], [HELLO, LINE, HELLO, END]]
+
+    def thought(model, prompts, **settings):
+        return reference_rollout(prompts, written, [END])
+
+    monkeypatch.setattr(importlib.import_module("skd_lab.evaluate"), "student_rollout", thought)
+    seen = []
+    task = get_task("summaries")
+    monkeypatch.setattr(type(task), "score", lambda *a: seen.append(a[-1]) or {"right": 1.0})
+    evaluate(pair, task, encoded, max_new_tokens=8, accept_top_k=2, gamma=2)
+    assert seen[:2] == ["Hello", "Hello\nHello"]

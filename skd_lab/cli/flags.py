@@ -28,7 +28,10 @@ GROUPS = {
 }
 """Titles in the help text, and the field each starts with."""
 
-MODEL_FLAGS = ("pair", "student", "teacher", "dtype", "device")
+MODEL_FLAGS = (
+    *("pair", "student", "teacher", "dtype", "teacher_dtype", "teacher_quantised", "device"),
+    "thinking",
+)
 SAMPLING_FLAGS = (
     "accept_top_k",
     "replacement",

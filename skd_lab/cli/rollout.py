@@ -57,7 +57,10 @@ def run(args: argparse.Namespace) -> int:
     rollouts = interleaved_rollout(
         pair.student,
         pair.teacher,
-        [encode_prompt(pair.tokenizer, text, pair.vocab_size) for text in args.prompt],
+        [
+            encode_prompt(pair.tokenizer, text, pair.vocab_size, config.thinking)
+            for text in args.prompt
+        ],
         max_new_tokens=config.max_new_tokens,
         eos_token_ids=pair.eos_token_ids,
         vocab_size=pair.vocab_size,
