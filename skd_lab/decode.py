@@ -71,20 +71,31 @@ class Decoder:
         self._start(prompts, max_new_tokens)
 
     def feed(
-        self, ids: Int[Tensor, "rows fed"], first_position: Int[Tensor, " rows"]
+        self,
+        ids: Int[Tensor, "rows fed"],
+        first_position: Int[Tensor, " rows"],
+        furthest: int | None = None,
     ) -> tuple[Float[Tensor, "rows fed vocab"], Float[Tensor, "rows fed hidden"] | None]:
         """Write ids at first_position, first_position + 1, ... and look one token ahead.
 
         Feeding a position again forgets what stood there and after it.
 
+        Args:
+            ids: tokens to feed.
+            first_position: where each row's first one stands.
+            furthest: the largest of these, or more; asked of the device if not given.
+
         Returns:
             Raw logits in the model's dtype, and the last hidden states if they were asked for.
         """
-        steps = torch.arange(ids.shape[1], device=self.device)
+        fed, positions = ids.shape[1], first_position[:, None]
+        if fed > 1:
+            positions = positions + torch.arange(fed, device=self.device)
         # a row at its limit may ride along in a wider block; its surplus must stay in capacity
         # (and in the context of models with learned positions), where no needed token looks
-        positions = torch.minimum(first_position[:, None] + steps, self._last_position[:, None])
-        return self._forward(ids, positions, int(positions.max()) + 1)
+        positions = torch.minimum(positions, self._last_position[:, None])
+        furthest = int(positions.max()) if furthest is None else furthest + fed - 1
+        return self._forward(ids, positions, min(furthest, self._end) + 1)
 
     def select_rows(self, rows: Int[Tensor, " kept"]) -> None:
         """Keep these rows only: the others have finished and leave."""
@@ -97,7 +108,8 @@ class Decoder:
         """Make the cache and read the prompts, all but their last tokens."""
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
         self._last_position = lengths + max_new_tokens - 1  # nothing needs to be fed beyond
-        capacity = int(lengths.max()) + max_new_tokens
+        capacity = max(map(len, prompts)) + max_new_tokens
+        self._end = capacity - 2  # the largest of the last positions
         if FlatLayers.fit(self.model):
             # a compiled step reads the weights as they lie
             copied = max_new_tokens >= _WORTH_A_COPY and not self.compiled
@@ -174,7 +186,10 @@ class RecurrentDecoder(Decoder):
         )
 
     def feed(
-        self, ids: Int[Tensor, "rows fed"], first_position: Int[Tensor, " rows"]
+        self,
+        ids: Int[Tensor, "rows fed"],
+        first_position: Int[Tensor, " rows"],
+        furthest: int | None = None,
     ) -> tuple[Float[Tensor, "rows fed vocab"], Float[Tensor, "rows fed hidden"] | None]:
         """Feed each row's next kept token; the first call feeds the whole prompts.
 

@@ -19,7 +19,7 @@ from skd_lab.decode import Decoder, check_request, make_decoder, sampling_mode
 from skd_lab.errors import UsageError
 from skd_lab.ledger import Ledger
 from skd_lab.records import Rollout
-from skd_lab.sampling import sample, token_log_probs
+from skd_lab.sampling import refuse_non_finite, sample, token_log_probs
 
 ADAPTIVE = "adaptive"
 """As gamma: one token more than stand together half of the time, by the acceptance so far."""
@@ -80,6 +80,8 @@ class DraftAndVerify:
         self.uniforms = uniforms.to(student.device)
         self.clock = clock or PhaseClock()
         self.block = 0
+        # whether a look at a tensor is free: elsewhere the device would have to be waited for
+        self.waits = student.device.type == "cpu"
         self.ledger = Ledger(prompt_ids, max_new_tokens, eos_token_ids, first_row, student.device)
         sizes: dict[str, Any] = {"max_new_tokens": max_new_tokens, "vocab_size": vocab_size}
         with sampling_mode(*self.models):
@@ -118,23 +120,29 @@ class DraftAndVerify:
 
     def _draft(self) -> tuple[Int[Tensor, "rows width"], Float[Tensor, "rows width vocab"]]:
         """The student's next gamma proposals; fewer if every row has reached eos or its limit."""
-        ledger = self.ledger
+        ledger, furthest = self.ledger, self.ledger.furthest
         token, position = ledger.last[ledger.active], ledger.position()
-        remaining = ledger.remaining()
+        width = min(self.gamma, ledger.most_remaining)
+        steps = torch.arange(width, device=ledger.device)
+        numbers = self._uniforms(self._places(steps))[0].unbind(dim=1)
+        going = ledger.remaining() > 0
         proposals, logits = [], []
-        for step in range(self.gamma):
-            seen, _ = self.student.feed(token[:, None], position + step)
-            numbers = self._uniforms(self._places(step))[0]
-            token = sample(seen[:, 0], self.rule.proposal_policy, numbers)
+        for step in range(width):
+            seen, _ = self.student.feed(token[:, None], position + step, furthest + step)
+            token = sample(seen[:, 0], self.rule.proposal_policy, numbers[step], checked=self.waits)
             proposals.append(token)
             logits.append(seen)
-            remaining = torch.where(ledger.is_eos(token), 0, remaining - 1)
-            if not (remaining > 0).any():
-                break
-        if self.bonus and (remaining > 0).any():
+            if self.waits and len(ledger.eos) > 0:
+                going = going & ~ledger.is_eos(token)
+                if not (going & (ledger.remaining() > step + 1)).any():
+                    break
+        if self.bonus and len(proposals) == self.gamma < ledger.most_remaining:
             # the next block may start behind a bonus token: nothing before it may be missing
-            self.student.feed(token[:, None], position + self.gamma)
-        return torch.stack(proposals, dim=1), torch.cat(logits, dim=1)
+            self.student.feed(token[:, None], position + self.gamma, furthest + self.gamma)
+        seen = torch.cat(logits, dim=1)
+        if not self.waits:
+            refuse_non_finite(seen)
+        return torch.stack(proposals, dim=1), seen
 
     def _verify(
         self,
@@ -145,7 +153,9 @@ class DraftAndVerify:
         ledger, width = self.ledger, proposals.shape[1]
         fed = torch.cat([ledger.last[ledger.active, None], proposals], dim=1)
         # without a bonus the last proposal is judged, but never fed
-        logits, hidden = self.teacher.feed(fed[:, : width + self.bonus], ledger.position())
+        logits, hidden = self.teacher.feed(
+            fed[:, : width + self.bonus], ledger.position(), ledger.furthest
+        )
         places = self._places(torch.arange(width, device=ledger.device))
         block = Block(
             proposals=proposals,
@@ -162,7 +172,7 @@ class DraftAndVerify:
         if self._acceptance is not None:
             self.gamma = self._acceptance.after(count, refused_at < drafted)
         kept, by_teacher = self._replace(block, refused_at, refused_at < drafted)
-        self._remember_discarded(proposals, count, drafted)
+        ledger.throw(proposals, count, drafted)
         columns = {
             "kept_id": kept,
             "proposed_id": proposals,
@@ -189,11 +199,14 @@ class DraftAndVerify:
         """Put the rule's token in the place of each row's first refused proposal."""
         kept = block.proposals.clone()
         by_teacher = torch.zeros_like(kept, dtype=torch.bool)
-        rows = refused.nonzero().squeeze(1)
+        # a draw costs a CPU more than a look; an accelerator draws for all rather than wait
+        rows = refused.nonzero().squeeze(1) if self.waits else torch.arange(len(refused))
         if len(rows) > 0:
-            columns = refused_at[rows]
-            kept[rows, columns] = self.rule.replacement(block.at(rows, columns))[:, 0]
-            by_teacher[rows, columns] = True
+            rows = rows.to(kept.device)
+            columns = refused_at[rows].clamp(max=kept.shape[1] - 1)
+            drawn, asked = self.rule.replacement(block.at(rows, columns))[:, 0], refused[rows]
+            kept[rows, columns] = torch.where(asked, drawn, kept[rows, columns])
+            by_teacher[rows, columns] = asked
         return kept, by_teacher
 
     def _add_bonus(
@@ -219,19 +232,6 @@ class DraftAndVerify:
         for name, values in more.items():
             columns[name] = torch.cat([columns[name], values[:, None].to(columns[name])], dim=1)
         return count + (stands & (count == width) & ~ended)
-
-    def _remember_discarded(
-        self,
-        proposals: Int[Tensor, "rows width"],
-        count: Int[Tensor, " rows"],
-        drafted: Int[Tensor, " rows"],
-    ) -> None:
-        ledger = self.ledger
-        behind = (drafted > count).nonzero().squeeze(1).tolist()
-        for index in behind:
-            row, kept = int(ledger.active[index]), int(count[index])
-            thrown = proposals[index, kept : int(drafted[index])].tolist()
-            ledger.discarded[row][int(ledger.length[row]) + kept - 1] = thrown
 
     def _places(self, steps: int | Int[Tensor, " width"]) -> Int[Tensor, "rows ..."]:
         """Positions in the completion, some steps ahead of each active row's end."""

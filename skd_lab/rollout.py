@@ -184,7 +184,9 @@ def _alone(
             going = True
             while going:
                 rows = ledger.active
-                logits, hidden = decoder.feed(ledger.last[rows, None], ledger.position())
+                logits, hidden = decoder.feed(
+                    ledger.last[rows, None], ledger.position(), ledger.furthest
+                )
                 ids = sample(logits[:, 0], policy, own[rows, ledger.length[rows]])[:, None]
                 log_prob = token_log_probs(logits, ids)
                 ledger.write(

@@ -104,6 +104,7 @@ def sample(
     logits: Float[Tensor, "*shape vocab"],
     policy: SamplingPolicy,
     uniforms: Float[Tensor, "*shape"],
+    checked: bool = True,
 ) -> Int[Tensor, "*shape"]:
     """Draw one id per row by inverse CDF in id order, in float64 from the softmax on.
 
@@ -114,15 +115,27 @@ def sample(
         logits: raw logits of any float type.
         policy: how to draw.
         uniforms: one number in [0, 1) per row (unused if policy.greedy).
+        checked: False to raise nothing: looking at numbers makes an accelerator wait. A row that
+            should have raised gets any id; refuse_non_finite tells it afterwards.
 
     Raises:
         SkdError: if the logits of a row hold nan or have no finite maximum.
     """
     if policy.greedy:
         best = logits.max(dim=-1, keepdim=True).values
-        _refuse_non_finite(best)
+        if checked:
+            _all_finite(best)
         return (logits == best).to(torch.int8).argmax(dim=-1)  # first index: ties by lower id
-    return draw(warp(logits, policy), uniforms).to(logits.device)
+    return draw(warp(logits, policy), uniforms, checked).to(logits.device)
+
+
+def refuse_non_finite(logits: Float[Tensor, "*shape vocab"]) -> None:
+    """What `sample` does of itself unless it is told not to.
+
+    Raises:
+        SkdError: if the logits of a row hold nan or have no finite maximum.
+    """
+    _all_finite(logits.max(dim=-1).values)
 
 
 def warp(
@@ -137,7 +150,10 @@ def warp(
         best = logits.max(dim=-1, keepdim=True).values
         first = (logits == best).to(torch.int8).argmax(dim=-1)
         return torch.nn.functional.one_hot(first, logits.shape[-1]).double()
-    probabilities = torch.softmax(logits.double() / policy.temperature, dim=-1)
+    scaled = logits.double()
+    if policy.temperature != 1:
+        scaled = scaled / policy.temperature
+    probabilities = torch.softmax(scaled, dim=-1)
     if policy.top_k is None and policy.top_p is None:
         return probabilities
     ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
@@ -153,9 +169,11 @@ def warp(
 
 
 def draw(
-    weights: Float[Tensor, "*shape vocab"], uniforms: Float[Tensor, "*shape"]
+    weights: Float[Tensor, "*shape vocab"], uniforms: Float[Tensor, "*shape"], checked: bool = True
 ) -> Int[Tensor, "*shape"]:
     """One id per row by inverse CDF in id order, from weights that need not add up to 1.
+
+    Unless it is checked, a row of weights that are not finite gets some id.
 
     Raises:
         SkdError: if a row's weights are not finite.
@@ -165,11 +183,13 @@ def draw(
         # parallel scans may dip by an ulp between neighbours; restore monotony
         cumulative = cumulative.cummax(dim=-1).values
     total = cumulative[..., -1:]
-    _refuse_non_finite(total)
+    if checked:
+        _all_finite(total)
     target = uniforms.to(cumulative).unsqueeze(-1) * total
     # u < 1, yet u * total may round up to total, and no id would lie above it
     target = torch.minimum(target, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, target, right=True).squeeze(-1)
+    found = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
+    return found if checked else found.clamp(max=weights.shape[-1] - 1)
 
 
 def teacher_rank(
@@ -209,7 +229,7 @@ def token_log_probs(
     return logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(dim=-1)
 
 
-def _refuse_non_finite(values: Tensor) -> None:
+def _all_finite(values: Tensor) -> None:
     if not torch.isfinite(values).all():
         raise SkdError(
             "A model returned logits that are not finite, so no token can be drawn. The weights "
