@@ -92,10 +92,15 @@ def tidy(notebook: Any) -> Any:
 
 def solutions(chapter: str) -> str:
     """The chapter's solutions as one Python file, from the functions that the checks use."""
-    lines = [f'"""Solutions of notebook {chapter}. Made by `make notebooks`; do not edit."""\n']
+    lines = [
+        f'"""Solutions of notebook {chapter}. Made by `make notebooks`; do not edit."""\n',
+        "from __future__ import annotations\n",
+    ]
     room = next((room for room in CHAPTERS if room.__name__.endswith(f"_{chapter}")), None)
     if room is not None:
-        imports = re.findall(r"^(?:from|import) (?!skd_lab\.course).+$", _source(room), re.M)
+        imports = re.findall(
+            r"^(?:from|import) (?!skd_lab\.course\.exercises).+$", _source(room), re.M
+        )
         lines.append("\n".join([*imports, *[""] * bool(imports), "from skd_lab import course", ""]))
     for number, exercise in EXERCISES.items():
         if number.startswith(chapter):

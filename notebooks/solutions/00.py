@@ -1,5 +1,7 @@
 """Solutions of notebook 00. Made by `make notebooks`; do not edit."""
 
+from __future__ import annotations
+
 from skd_lab import course
 
 

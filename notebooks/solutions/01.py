@@ -1,7 +1,10 @@
 """Solutions of notebook 01. Made by `make notebooks`; do not edit."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
+from skd_lab.course.toy import Reader, library, teacher
 
 from skd_lab import course
 

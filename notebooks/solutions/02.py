@@ -1,5 +1,7 @@
 """Solutions of notebook 02. Made by `make notebooks`; do not edit."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from skd_lab import course

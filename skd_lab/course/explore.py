@@ -122,12 +122,13 @@ def explore(draw: Callable[..., Any], alt: str, **controls: Any) -> Explorer:
     return Explorer(draw, controls, alt)
 
 
-def step_through(frames: Sequence[Any], alt: str) -> Explorer:
+def step_through(frames: Sequence[Any], alt: str, first: int = 1) -> Explorer:
     """Back, next and play over a list of drawings.
 
     Args:
         frames: HTML, Figures or `figure(...)`, in order.
         alt: one sentence on what is to be seen.
+        first: the frame shown at first, from 1; it is also the still picture.
 
     Raises:
         UsageError: if there is no frame.
@@ -135,7 +136,7 @@ def step_through(frames: Sequence[Any], alt: str) -> Explorer:
     if not frames:
         raise UsageError("step_through needs at least one frame, got none.")
     drawn = [frame if isinstance(frame, Drawing) else figure(frame, alt) for frame in frames]
-    return _Stepper(lambda step: drawn[step - 1], {"step": (1, len(drawn), 1)}, alt)
+    return _Stepper(lambda step: drawn[step - 1], {"step": (1, len(drawn), first)}, alt)
 
 
 class _Stepper(Explorer):
