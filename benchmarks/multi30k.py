@@ -22,6 +22,7 @@ from benchmarks.multi30k_models import (
     STUDENT_STEPS,
     TASK,
     TEACHER,
+    VOCABULARY,
     Place,
     student,
     teacher,
@@ -30,6 +31,7 @@ from benchmarks.multi30k_table import bleu_counts, write_results
 from skd_lab.compare import run_grid
 from skd_lab.files import read_json
 from skd_lab.grids import OWN, Grid
+from skd_lab.recipes import Recipe
 from skd_lab.studies import RIVALS
 
 TEST_PROMPTS = 1000
@@ -104,22 +106,33 @@ def gather(place: Place) -> list[dict[str, Any]]:
 
 def about(place: Place) -> dict[str, Any]:
     """What was trained and where, for the folder of results."""
-    runs = {"teacher": place.out / "teacher-run"}
-    runs |= {
-        path.name.removesuffix("-run"): path for path in (place.out / "students").glob("*-run")
-    }
+    runs = [place.out / "teacher-first-run", place.out / "teacher-run"]
+    runs += sorted((place.out / "students").glob("*-run"))
     return {
-        "teacher": {**vars(TEACHER), **read_json(place.out / "teacher_choice.json")},
-        "student": {**vars(STUDENT), "prompts": list(STUDENT_STEPS), "steps": STUDENT_STEPS},
+        "teacher": {**_shape(TEACHER), **read_json(place.out / "teacher_choice.json")},
+        "student": _shape(STUDENT),
+        "runs": {run.name.removesuffix("-run"): _spent(run) for run in runs},
         "distillation": DISTIL,
-        "cpu_minutes": {name: round(_cpu_seconds(run) / 60, 1) for name, run in runs.items()},
         "machine": describe_machine(),
     }
 
 
-def _cpu_seconds(run: Path) -> float:
+def _shape(recipe: Recipe) -> dict[str, Any]:
+    names = ("hidden_size", "layers", "intermediate_size", "head_dim", "heads", "key_value_heads")
+    return {"vocabulary": VOCABULARY, **{name: getattr(recipe, name) for name in names}}
+
+
+def _spent(run: Path) -> dict[str, Any]:
+    """What a fine-tuning run was asked for, and what it did and cost."""
+    config = read_json(run / "config.json")
+    asked = ("n_prompts", "steps", "batch_size", "learning_rate", "lr_schedule", "warmup_steps")
     lines = (run / "steps.jsonl").read_text(encoding="utf-8").splitlines()
-    return sum(json.loads(line)["cpu_seconds"] for line in lines)
+    seconds = sum(json.loads(line)["cpu_seconds"] for line in lines)
+    return {
+        **{name: config[name] for name in asked},
+        "updates_done": len(lines),
+        "cpu_minutes": round(seconds / 60, 1),
+    }
 
 
 def main() -> None:
