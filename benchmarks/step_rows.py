@@ -81,72 +81,74 @@ def ours(method: str, gamma: Any, size: Size, steps: int, meter: Meter, observe:
 
 def trl_gkd(checkpointing: bool, size: Size, steps: int, meter: Meter, observe: Observe) -> None:
     """GKDTrainer.train, on its own samples in every step."""
-    from datasets import Dataset
     from trl.experimental.gkd import GKDConfig, GKDTrainer
 
-    pair = make_pair(size)
-    student, teacher = _followed(meter, pair.student, pair.teacher)
-    prompts, references = make_texts(size, size.batch * steps)
-    turns = [
-        {
-            "messages": [
-                {"role": "user", "content": as_words(prompt)},
-                {"role": "assistant", "content": as_words(reference)},
-            ]
-        }
-        for prompt, reference in zip(prompts, references, strict=True)
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        settings = GKDConfig(
-            lmbda=1.0,
-            max_new_tokens=size.new,
-            max_length=size.prompt + size.new + 8,
-            **_trl_settings(folder, size, steps, checkpointing),
-        )
-        places: list[Place] = [
-            (GKDTrainer, "compute_loss", "projection and loss"),
-            *_common(meter, pair),
-        ]
-        with wrapped(meter, places):
-            GKDTrainer(
-                model=student,
-                teacher_model=teacher,
-                args=settings,
-                train_dataset=Dataset.from_list(turns),
-                processing_class=pair.tokenizer,
-                callbacks=[_observer(observe)],
-            ).train()
+    def turn(prompt: str, reference: str) -> dict[str, Any]:
+        asked, answered = {"role": "user", "content": prompt}, {"content": reference}
+        return {"messages": [asked, {"role": "assistant", **answered}]}
+
+    length = {"max_new_tokens": size.new, "max_length": size.prompt + size.new + 8}
+    settings = functools.partial(GKDConfig, lmbda=1.0, **length)
+    _trl(GKDTrainer, settings, turn, checkpointing, size, steps, meter, observe)
 
 
 def trl_distillation(
     checkpointing: bool, size: Size, steps: int, meter: Meter, observe: Observe
 ) -> None:
     """DistillationTrainer.train: always on its own samples."""
-    from datasets import Dataset
     from trl import DistillationConfig, DistillationTrainer
+
+    def turn(prompt: str, reference: str) -> dict[str, Any]:
+        return {"prompt": [{"role": "user", "content": prompt}]}
+
+    settings = functools.partial(DistillationConfig, max_completion_length=size.new)
+    _trl(DistillationTrainer, settings, turn, checkpointing, size, steps, meter, observe)
+
+
+def _trl(
+    trainer: Any,
+    settings: Callable[..., Any],
+    turn: Callable[[str, str], dict[str, Any]],
+    checkpointing: bool,
+    size: Size,
+    steps: int,
+    meter: Meter,
+    observe: Observe,
+) -> None:
+    """The same work as ours: dtype, objective, temperature, optimizer step, nothing written."""
+    from datasets import Dataset
 
     pair = make_pair(size)
     student, teacher = _followed(meter, pair.student, pair.teacher)
-    prompts, _ = make_texts(size, size.batch * steps)
-    turns = [{"prompt": [{"role": "user", "content": as_words(prompt)}]} for prompt in prompts]
-    with tempfile.TemporaryDirectory() as folder:
-        settings = DistillationConfig(
-            max_completion_length=size.new,
-            **_trl_settings(folder, size, steps, checkpointing),
-        )
-        places: list[Place] = [
-            (DistillationTrainer, "compute_loss", "projection and loss"),
-            *_common(meter, pair),
-        ]
-        with wrapped(meter, places):
-            DistillationTrainer(
-                model=student,
-                teacher_model=teacher,
-                args=settings,
-                train_dataset=Dataset.from_list(turns),
-                processing_class=pair.tokenizer,
-                callbacks=[_observer(observe)],
-            ).train()
+    texts = zip(*make_texts(size, size.batch * steps), strict=True)
+    rows = [turn(as_words(prompt), as_words(reference)) for prompt, reference in texts]
+    places: list[Place] = [(trainer, "compute_loss", "projection and loss"), *_common(meter, pair)]
+    with tempfile.TemporaryDirectory() as folder, wrapped(meter, places):
+        trainer(
+            model=student,
+            teacher_model=teacher,
+            args=settings(
+                output_dir=folder,
+                max_steps=steps,
+                per_device_train_batch_size=size.batch,
+                beta=0.0,  # forward KL, as in our rows
+                temperature=1.0,
+                learning_rate=1e-5,
+                lr_scheduler_type="constant",
+                max_grad_norm=1.0,
+                gradient_checkpointing=checkpointing,
+                bf16=False,
+                use_cpu=not torch.cuda.is_available(),
+                logging_steps=1,
+                report_to="none",
+                save_strategy="no",
+                disable_tqdm=True,
+                seed=0,
+            ),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=pair.tokenizer,
+            callbacks=[_observer(observe)],
+        ).train()
 
 
 def step_rows(names: list[str] | None = None) -> dict[str, Row]:
@@ -164,28 +166,6 @@ def step_rows(names: list[str] | None = None) -> dict[str, Row]:
     for gamma in (1, 3, 5, 8, ADAPTIVE):
         rows[f"skd_lab skd, gamma {gamma}"] = functools.partial(ours, "skd", gamma)
     return {name: rows[name] for name in names or rows}
-
-
-def _trl_settings(folder: str, size: Size, steps: int, checkpointing: bool) -> dict[str, Any]:
-    """The same work as ours: dtype, objective, temperature, optimizer step, nothing written."""
-    return dict(
-        output_dir=folder,
-        max_steps=steps,
-        per_device_train_batch_size=size.batch,
-        beta=0.0,  # forward KL, as in our rows
-        temperature=1.0,
-        learning_rate=1e-5,
-        lr_scheduler_type="constant",
-        max_grad_norm=1.0,
-        gradient_checkpointing=checkpointing,
-        bf16=False,
-        use_cpu=not torch.cuda.is_available(),
-        logging_steps=1,
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
-        seed=0,
-    )
 
 
 def _followed(meter: Meter, student: Any, teacher: Any) -> tuple[Any, Any]:
