@@ -76,7 +76,10 @@ def _run_cell(
             accept_top_k=config.replace(accept_top_k=_judge_k(cell, grid)).top_k_at(config.steps),
             gamma=config.gamma,
             batch_size=100,
+            limit_samples=grid.sample_prompts,
         )
+        if grid.drafts:
+            cost["draft"] = _draft(pair, encoded[: grid.sample_prompts], config)
     write_json_atomic(run_dir / "completions.json", report.completions)
     return {
         "cell": cell.name,

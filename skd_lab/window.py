@@ -9,6 +9,7 @@ from accelerate import Accelerator
 
 from skd_lab.config import RunConfig
 from skd_lab.encode import Encoded
+from skd_lab.metrics import written_tokens
 from skd_lab.models import Pair
 from skd_lab.records import Rollout
 from skd_lab.sampling import SamplingPolicy, draw_uniforms, mixing_uniforms
@@ -82,16 +83,19 @@ def measured(
         sum(len(rollout.completion_ids) for rollout in rollouts),
         sum(bool(rollout.finished) for rollout in rollouts),
         len(rollouts),
+        *(int(count) for count in written_tokens(rollouts).values()),
     ]
     counts = torch.tensor(mine, device=accelerator.device)
-    verified, accepted, replaced, tokens, finished, rows = accelerator.reduce(
-        counts, reduction="sum"
-    ).tolist()
+    verified, accepted, replaced, tokens, finished, rows, by_student, by_teacher = (
+        accelerator.reduce(counts, reduction="sum").tolist()
+    )
     return {
         "loss": stats.loss,
         "replacement_rate": replaced / tokens if verified else math.nan,
         "acceptance_rate": accepted / verified if verified else math.nan,
         "completion_tokens": stats.tokens,
+        "student_tokens": by_student,
+        "teacher_tokens": by_teacher,
         "mean_length": tokens / rows,
         "finished": finished / rows,
         "student_entropy": stats.student_entropy,

@@ -3,7 +3,17 @@
 from matplotlib.figure import Figure
 
 from skd_lab.views.curves import COLOURS, DASHES
-from skd_lab.views.grid_marks import GREY, INK, Rows, drawable, finish, list_names, look, panels
+from skd_lab.views.grid_marks import (
+    GREY,
+    INK,
+    Rows,
+    drawable,
+    finish,
+    list_names,
+    look,
+    panels,
+    table_of,
+)
 from skd_lab.views.grid_table import (
     BASELINE,
     SETTINGS,
@@ -16,7 +26,7 @@ from skd_lab.views.grid_table import (
 )
 
 PHASES = {
-    "seconds_draft": "student writes",
+    "seconds_draft": "text is written",
     "seconds_verify": "teacher verifies",
     "seconds_score": "both score",
     "seconds_update": "loss and update",
@@ -29,7 +39,7 @@ def plot_grid_scores(rows: Rows) -> Figure:
     found = drawable(rows)
     figure, rows_of_panels = panels([[where] for where, _ in found], width=6.4)
     for (axes,), (where, members) in zip(rows_of_panels, found, strict=True):
-        table = [row for row in grid_table(members) if row["runs"]]
+        table = [row for row in table_of(where, members) if row["runs"]]
         for place, row in enumerate(reversed(table)):
             colour = look(row["name"], rows)[0]
             axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.2)
@@ -48,7 +58,7 @@ def plot_grid_differences(rows: Rows) -> Figure:
     """A panel a group: each method minus the baseline on the same seeds, prompts and uniforms,
     with 95% interval and p-value."""
     found = [
-        (where, [row for row in grid_table(members) if row["minus_baseline"] is not None])
+        (where, [r for r in table_of(where, members) if r["minus_baseline"] is not None])
         for where, members in drawable(rows)
     ]
     found = [(where, table) for where, table in found if table]
@@ -78,7 +88,7 @@ def plot_grid_drafts(rows: Rows) -> Figure | None:
     (point: counted; tick: 1 - TV at the same prefixes), with tokens a teacher's forward. None if
     it was not measured."""
     found = [
-        (where, [row for row in grid_table(members) if row["draft_acceptance"] is not None])
+        (where, [r for r in table_of(where, members) if r["draft_acceptance"] is not None])
         for where, members in drawable(rows)
     ]
     found = [(where, table) for where, table in found if table]
@@ -133,7 +143,7 @@ def plot_grid_sweep(rows: Rows, axis: str = "accept_top_k") -> Figure | None:
             axes.plot(at, [row["value"] for _, row in points], marker="o", label=method, **look)
             for place, row in points:
                 axes.plot([place] * 2, [row["low"], row["high"]], color=look["color"], alpha=0.5)
-        for line in grid_table(members):
+        for line in table_of(where, members):
             if line["name"] in ("supervised_kd", "on_policy_kd", "start") and line["runs"]:
                 axes.axhline(line["value"], color=GREY, linewidth=0.8, linestyle=":")
                 axes.annotate(line["name"], (0, line["value"]), fontsize=8, color=GREY, va="bottom")

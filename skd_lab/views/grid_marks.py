@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from skd_lab.views.curves import COLOURS, DASHES, Series
-from skd_lab.views.grid_table import UNTRAINED, groups, names
+from skd_lab.views.grid_table import UNTRAINED, WHERE, grid_table, groups, names
 
 Rows = Sequence[Mapping[str, Any]]
 INK = "#16202b"
@@ -23,6 +23,12 @@ def drawable(rows: Rows, *, budgets: bool = True) -> list[tuple[dict[str, Any], 
         if any(r["status"] == "done" and r["method"] not in UNTRAINED for r in members)
         and (budgets or not where["budget"])
     ]
+
+
+def table_of(where: Mapping[str, Any], members: Rows) -> list[dict[str, Any]]:
+    """The table's rows of one group; its members may stand in another one, too."""
+    table = grid_table(members)
+    return [row for row in table if all(row[axis] == where[axis] for axis in WHERE)]
 
 
 def panels(
