@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from skd_lab.cache import PositionCache, RecurrentCache, supports_rollback
+from skd_lab.cache import PositionCache
 from skd_lab.errors import UsageError
 from skd_lab.layers import FlatLayers
 
@@ -53,9 +53,15 @@ class Decoder:
     """Set it to True to have torch.compile run steps of one token: half a minute of compiling in
     every process (on a CPU a C++ compiler must be there), then faster; see docs/performance.md."""
 
+    static = False
+    """Set it to True to have every step of a rollout in one shape, replayed as a CUDA graph on such
+    a device: no Python between its kernels (decoders.py). Not measured yet, so not the default."""
+
     _cache: PositionCache | None = None
     _flat: FlatLayers | None = None
     _last_position: Tensor
+    _end: int
+    """The largest of the last positions."""
 
     def __init__(
         self,
@@ -109,7 +115,7 @@ class Decoder:
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
         self._last_position = lengths + max_new_tokens - 1  # nothing needs to be fed beyond
         capacity = max(map(len, prompts)) + max_new_tokens
-        self._end = capacity - 2  # the largest of the last positions
+        self._end = capacity - 2
         if FlatLayers.fit(self.model):
             # a compiled step reads the weights as they lie
             copied = max_new_tokens >= _WORTH_A_COPY and not self.compiled
@@ -168,67 +174,6 @@ class Decoder:
         )
         hidden = out.hidden_states[-1] if keep_hidden else None
         return out.logits[..., : self.vocab_size], hidden
-
-
-class RecurrentDecoder(Decoder):
-    """For models whose state cannot be rolled back: one kept token a step, never a draft.
-
-    All rows take a step together, left-padded, in the framework's own cache.
-    """
-
-    def _start(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
-        self._states = RecurrentCache(self.model.config)
-        longest = max(len(prompt) for prompt in prompts)
-        gaps = torch.tensor([longest - len(prompt) for prompt in prompts], device=self.device)
-        self._mask = torch.arange(longest, device=self.device) >= gaps[:, None]
-        self._prompts: Tensor | None = torch.tensor(
-            [[*[0] * (longest - len(p)), *p] for p in prompts], device=self.device
-        )
-
-    def feed(
-        self,
-        ids: Int[Tensor, "rows fed"],
-        first_position: Int[Tensor, " rows"],
-        furthest: int | None = None,
-    ) -> tuple[Float[Tensor, "rows fed vocab"], Float[Tensor, "rows fed hidden"] | None]:
-        """Feed each row's next kept token; the first call feeds the whole prompts.
-
-        (So that no row is ever fed as nothing but padding, as a prompt of 1 token would be.)
-        """
-        assert ids.shape[1] == 1, "a state that cannot be rolled back takes one token a step"
-        if self._prompts is not None:
-            ids, self._prompts = self._prompts, None
-        else:
-            self._mask = torch.cat([self._mask, torch.ones_like(self._mask[:, :1])], dim=1)
-        positions = (self._mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        logits, hidden = self._call(
-            ids, positions, self._mask.long(), self._states.states, 1, self.keep_hidden
-        )
-        return logits, hidden[:, -1:] if hidden is not None else None
-
-    def select_rows(self, rows: Int[Tensor, " kept"]) -> None:
-        """Keep these rows only: the others have finished and leave."""
-        self._states.select_rows(rows)
-        self._mask = self._mask[rows]
-
-
-def make_decoder(
-    model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
-    *,
-    max_new_tokens: int,
-    vocab_size: int | None = None,
-    keep_hidden: bool = False,
-) -> Decoder:
-    """The decoder that fits the model: by position, or for states that cannot be rolled back."""
-    fitting = Decoder if supports_rollback(model.config) else RecurrentDecoder
-    return fitting(
-        model,
-        prompts,
-        max_new_tokens=max_new_tokens,
-        vocab_size=vocab_size,
-        keep_hidden=keep_hidden,
-    )
 
 
 def check_request(

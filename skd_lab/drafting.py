@@ -15,7 +15,8 @@ from transformers import PreTrainedModel
 from skd_lab.acceptance import Block, Rule
 from skd_lab.cache import supports_rollback
 from skd_lab.clock import PhaseClock
-from skd_lab.decode import Decoder, check_request, make_decoder, sampling_mode
+from skd_lab.decode import Decoder, check_request, sampling_mode
+from skd_lab.decoders import make_decoder
 from skd_lab.errors import UsageError
 from skd_lab.ledger import Ledger
 from skd_lab.records import Rollout

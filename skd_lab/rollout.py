@@ -8,7 +8,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from skd_lab.clock import PhaseClock
-from skd_lab.decode import check_request, make_decoder, sampling_mode
+from skd_lab.decode import check_request, sampling_mode
+from skd_lab.decoders import make_decoder
 from skd_lab.errors import UsageError
 from skd_lab.ledger import Ledger
 from skd_lab.records import REFERENCE, Rollout, TokenTrace
