@@ -4,6 +4,7 @@ What is wrapped for several processes, sharded, scaled for float16 or tried agai
 out is so in here; the loop asks for a gradient, for a step and for a checkpoint.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,13 @@ from skd_lab.processes import asks_shards, of_all, require_same, wait_for_all
 from skd_lab.records import Rollout
 from skd_lab.resume import load_progress, load_weights, own_memory
 from skd_lab.sharding import blocks, is_sharded, shard, whole, whole_weights
-from skd_lab.step import StudentLoss, WindowStats, accumulate_gradients, apply_gradients
+from skd_lab.step import (
+    StudentLoss,
+    WindowStats,
+    accumulate_gradients,
+    apply_gradients,
+    count_window,
+)
 
 
 class Learner:
@@ -113,6 +120,7 @@ class Learner:
             NoMemoryError: if half the rows are too many, too.
         """
         config = self.config
+        counts = count_window(self.accelerator, rollouts)
 
         def accumulate(rows: int) -> WindowStats:
             self.optimizer.zero_grad(set_to_none=True)
@@ -128,6 +136,7 @@ class Learner:
                     reduction=config.reduction,
                     microbatch_size=rows,
                     clock=clock,
+                    counts=counts,
                 )
 
         self.module.train()
@@ -149,7 +158,10 @@ class Learner:
         measured = apply_gradients(
             self.accelerator, self.module, self.optimizer, self.config.max_grad_norm, rows
         )
-        self.schedule.step()
+        with warnings.catch_warnings():
+            # the schedule is a function of the number of updates, skipped ones too
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+            self.schedule.step()
         return {**measured, "lr": rate}
 
     def save(self, done: int) -> None:

@@ -36,6 +36,8 @@ def shard(module: nn.Module, layers: list[nn.Module], device: torch.device) -> N
     setattr(module, _FIRST, lambda: None)
     register_fsdp_forward_method(module, _FIRST)
     getattr(module, _FIRST)()
+    if isinstance(module, FSDPModule):
+        module.reshard()  # it stays gathered otherwise, and an optimizer would get those tensors
 
 
 _FIRST = "_first_forward"

@@ -130,6 +130,14 @@ def _seen_by(teacher: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens hi
     return completion_logits(states, batch)
 
 
+def count_window(accelerator: Accelerator, rollouts: Sequence[Rollout]) -> tuple[int, int]:
+    """Completion tokens and sequences of the window, over all processes."""
+    mine = [sum(len(rollout.completion_ids) for rollout in rollouts), len(rollouts)]
+    counts = torch.tensor(mine, device=accelerator.device)
+    tokens, sequences = accelerator.reduce(counts, reduction="sum").tolist()
+    return tokens, sequences
+
+
 def accumulate_gradients(
     accelerator: Accelerator,
     module: nn.Module,
@@ -140,6 +148,7 @@ def accumulate_gradients(
     reduction: str,
     microbatch_size: int,
     clock: PhaseClock,
+    counts: tuple[int, int] | None = None,
 ) -> WindowStats:
     """Add the gradient of a whole window's mean loss to the student's parameters.
 
@@ -154,6 +163,8 @@ def accumulate_gradients(
         reduction: "mean_over_tokens" or "mean_over_sequences".
         microbatch_size: rows in one forward and backward.
         clock: books wall seconds under "score" and "update".
+        counts: what count_window gave, where it was asked already; nothing in here waits for
+            another process then, before the last microbatch's gradients are exchanged.
 
     Raises:
         NonFiniteLossError: if a microbatch's loss is nan or infinite; nothing was stepped.
@@ -161,10 +172,7 @@ def accumulate_gradients(
             which cannot be begun again.
     """
     device = accelerator.device
-    counts = torch.tensor(
-        [sum(len(rollout.completion_ids) for rollout in rollouts), len(rollouts)], device=device
-    )
-    tokens, sequences = accelerator.reduce(counts, reduction="sum").tolist()
+    tokens, sequences = counts or count_window(accelerator, rollouts)
     sums = torch.zeros(3, dtype=torch.float64)
     starts = range(0, len(rollouts), microbatch_size)
     for start in starts:
@@ -220,7 +228,7 @@ def apply_gradients(
 
     Returns:
         grad_norm, before clipping; under a loss scale also loss_scale, that of this step, and
-        skipped, 1.0 if there was no step.
+        skipped: 1.0 if it overflowed and there was no step (then grad_norm is nan), else 0.0.
 
     Raises:
         NonFiniteLossError: if the gradient is nan or infinite, whatever the scale.
@@ -237,7 +245,9 @@ def apply_gradients(
     optimizer.zero_grad(set_to_none=True)  # they would lie beside the next rollouts' caches
     if scale is None:
         return {"grad_norm": norm}
-    return {"grad_norm": norm, "loss_scale": scale, "skipped": float(optimizer.step_was_skipped)}
+    skipped = optimizer.step_was_skipped
+    norm = math.nan if skipped else norm
+    return {"grad_norm": norm, "loss_scale": scale, "skipped": float(skipped)}
 
 
 @contextlib.contextmanager
