@@ -4,7 +4,15 @@ After `import skd_lab.family`, --objective and --method know the names below, an
 card for each. The core never imports this package.
 """
 
+from skd_lab.family import adaswitch as adaswitch
+from skd_lab.family import ckd as ckd
 from skd_lab.family import cmkd as cmkd
+from skd_lab.family import distillm as distillm
+from skd_lab.family import distillm2 as distillm2
+from skd_lab.family import entropy_aware as entropy_aware
+from skd_lab.family import f_distill as f_distill
+from skd_lab.family import minillm as minillm
+from skd_lab.family import policy_gradient as policy_gradient
 from skd_lab.family import rdd as rdd
 from skd_lab.family.card import CARDS as CARDS
 from skd_lab.family.card import Card as Card
