@@ -4,6 +4,8 @@ A Decoder always stands one token behind its row: the last kept token is fed tog
 next draft. That makes a refusal, a full acceptance and a fresh prompt the same case.
 """
 
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -38,6 +40,37 @@ def sampling_mode(*models: nn.Module) -> Iterator[None]:
             module.training = True
 
 
+@contextmanager
+def decoding(way: str, device: torch.device) -> Iterator[None]:
+    """How Decoders made inside run their steps: other costs, the same text.
+
+    Args:
+        way: "plain"; "compiled", steps of one token by torch.compile, where layers.py knows the
+            model; or "recorded", every step as a CUDA graph.
+        device: of the models.
+
+    Raises:
+        UsageError: if this device, or this machine, cannot.
+    """
+    if way == "recorded" and device.type != "cuda":
+        raise UsageError(
+            f"--decoding recorded needs a CUDA device, and the models are on {device.type}. Leave "
+            "it out, or use --decoding compiled."
+        )
+    compilers = (os.environ.get("CXX", "c++"), "g++", "clang++")
+    if way == "compiled" and device.type == "cpu" and not any(map(shutil.which, compilers)):
+        raise UsageError(
+            "--decoding compiled needs a C++ compiler on a CPU, and none was found. Install g++ "
+            "or leave it out."
+        )
+    before = Decoder.compiled, Decoder.static
+    Decoder.compiled, Decoder.static = way == "compiled", way == "recorded"
+    try:
+        yield
+    finally:
+        Decoder.compiled, Decoder.static = before
+
+
 class Decoder:
     """A model and its cache over rows at different positions; rolls back by being fed again.
 
@@ -50,12 +83,12 @@ class Decoder:
     """
 
     compiled = False
-    """Set it to True to have torch.compile run steps of one token: half a minute of compiling in
-    every process (on a CPU a C++ compiler must be there), then faster; see docs/performance.md."""
+    """Steps of one token by torch.compile, after half a minute of compiling in every process; see
+    `decoding` and docs/performance.md."""
 
     static = False
-    """Set it to True to have every step of a rollout in one shape, replayed as a CUDA graph on such
-    a device: no Python between its kernels (decoders.py). Not measured yet, so not the default."""
+    """Every step of a rollout in one shape, replayed as a CUDA graph on such a device: no Python
+    between its kernels (decoders.py). Not measured yet, so not the default."""
 
     _cache: PositionCache | None = None
     _flat: FlatLayers | None = None

@@ -14,6 +14,7 @@ REPLACEMENT = Literal["teacher_sample", "teacher_argmax", "student_in_top_k"]
 VARIANT = Literal["paper", "released"]
 DTYPE = Literal["float32", "bfloat16", "float16", "float64"]
 QUANTISED = Literal["no", "4bit", "8bit"]
+DECODING = Literal["plain", "compiled", "recorded"]
 OPTIMIZER = Literal["adamw", "adamw_8bit", "paged_adamw_8bit"]
 
 
@@ -99,6 +100,9 @@ class RunFields:
     """Algorithm 1 as printed, or the published code's way of deciding, for study."""
     gamma: int | str = 5
     """Draft block size in tokens, or adaptive. Changes cost, not text."""
+    decoding: DECODING = "plain"
+    """How steps of a rollout are run: compiled (float32 Qwen3 and Gemma3; half a minute first), or
+    recorded as CUDA graphs. Changes cost, not text."""
     max_new_tokens: int = 128
     """Longest completion, in tokens."""
     student_temperature: float = 1.0

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from skd_lab.checkpoints import model_card
 from skd_lab.clock import PhaseClock
 from skd_lab.config import RunConfig
+from skd_lab.decode import decoding
 from skd_lab.encode import EncodeReport
 from skd_lab.environment import add_session, describe_session
 from skd_lab.files import append_jsonl
@@ -75,7 +76,8 @@ def train(
     with StopRequest(config.steps, go_on) as stop, lost_processes_said(go_on):
         device = pair.student.device if pair else torch.device(usable_device(config.device))
         accelerator = start_processes(config, device, Path(config.run_dir))
-        return _Loop(prepare(config, pair, data), stop, accelerator).run(progress)
+        with decoding(config.decoding, device):
+            return _Loop(prepare(config, pair, data), stop, accelerator).run(progress)
 
 
 class _Loop:

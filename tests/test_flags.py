@@ -59,6 +59,7 @@ CHANGES = {
     "replacement": ("teacher_argmax", WEIGHTS, {"accept_top_k": 1, "seed": 4}),
     "variant": ("released", WEIGHTS, {"teacher_temperature": 3.0}),
     "gamma": (1, TRACES, {}),
+    "decoding": ("recorded", "needs a CUDA device", {}),  # a cost otherwise, and no change
     "max_new_tokens": (6, WEIGHTS, {}),
     "student_temperature": (3.0, WEIGHTS, {}),
     "student_top_k": (1, WEIGHTS, {"student_temperature": 3.0}),

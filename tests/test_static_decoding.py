@@ -5,7 +5,8 @@ import torch
 from test_exactness import VOCAB, ids, pair
 
 from skd_lab import decoders
-from skd_lab.decode import Decoder
+from skd_lab.decode import Decoder, decoding
+from skd_lab.errors import UsageError
 from skd_lab.rollout import student_rollout
 from skd_lab.sampling import SamplingPolicy, draw_uniforms
 from skd_lab.speculative import interleaved_rollout
@@ -13,6 +14,7 @@ from skd_lab.speculative import interleaved_rollout
 PROMPTS = [[3, 4, 5], [6], [7, 8, 9, 10, 11, 12, 13, 14, 15], [16, 17]]
 NEW = 15
 ENDS = [1, 2, 20, 21, 22]
+HERE = torch.device("cpu")
 NUMBERS = draw_uniforms(5, len(PROMPTS), NEW)
 
 
@@ -101,3 +103,23 @@ def test_states_that_only_go_forward_are_decoded_as_ever(monkeypatch):
     plain = alone("qwen3_next")
     monkeypatch.setattr(Decoder, "static", True)
     assert ids(alone("qwen3_next")) == ids(plain)
+
+
+def test_a_way_of_decoding_is_chosen_for_a_while():
+    with decoding("compiled", HERE):
+        assert Decoder.compiled and not Decoder.static
+        with pytest.raises(RuntimeError), decoding("plain", HERE):
+            assert not Decoder.compiled
+            raise RuntimeError
+        assert Decoder.compiled
+    with decoding("recorded", torch.device("cuda")):
+        assert Decoder.static and not Decoder.compiled
+    assert not Decoder.compiled and not Decoder.static
+
+
+def test_a_way_that_cannot_be_here_is_refused(monkeypatch):
+    with pytest.raises(UsageError, match="needs a CUDA device"), decoding("recorded", HERE):
+        pass
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(UsageError, match="needs a C\\+\\+ compiler"), decoding("compiled", HERE):
+        pass
