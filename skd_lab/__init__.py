@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from skd_lab.compare import run_grid as run_grid
     from skd_lab.config import RunConfig as RunConfig
+    from skd_lab.drafts import draft_report as draft_report
     from skd_lab.encode import encode_examples as encode_examples
     from skd_lab.evaluate import evaluate as evaluate
     from skd_lab.grids import Grid as Grid
@@ -52,9 +53,13 @@ if TYPE_CHECKING:
     from skd_lab.tasks import get_task as get_task
     from skd_lab.train import train as train
     from skd_lab.views import grid_table as grid_table
+    from skd_lab.views import plot_grid_cost as plot_grid_cost
     from skd_lab.views import plot_grid_curves as plot_grid_curves
+    from skd_lab.views import plot_grid_differences as plot_grid_differences
+    from skd_lab.views import plot_grid_drafts as plot_grid_drafts
     from skd_lab.views import plot_grid_scores as plot_grid_scores
     from skd_lab.views import plot_grid_sweep as plot_grid_sweep
+    from skd_lab.views import plot_grid_texts as plot_grid_texts
     from skd_lab.views import plot_strip as plot_strip
     from skd_lab.views import plot_training as plot_training
     from skd_lab.views import redecide as redecide
@@ -67,6 +72,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "compare": ["run_grid"],
     "config": ["RunConfig"],
+    "drafts": ["draft_report"],
     "encode": ["encode_examples"],
     "evaluate": ["evaluate"],
     "grids": ["Grid"],
@@ -93,9 +99,13 @@ _PUBLIC = {
     "train": ["train"],
     "views": [
         "grid_table",
+        "plot_grid_cost",
         "plot_grid_curves",
+        "plot_grid_differences",
+        "plot_grid_drafts",
         "plot_grid_scores",
         "plot_grid_sweep",
+        "plot_grid_texts",
         "plot_strip",
         "plot_training",
         "redecide",
