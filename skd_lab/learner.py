@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from torch import nn
 from transformers import get_scheduler
 
+from skd_lab.adapters import has_adapters
 from skd_lab.checkpoints import load_scaler, save_checkpoint, save_student
 from skd_lab.clock import PhaseClock
 from skd_lab.config import RunConfig
@@ -21,7 +22,7 @@ from skd_lab.halving import LESS_MEMORY, with_half
 from skd_lab.models import Pair
 from skd_lab.objectives import Objective
 from skd_lab.optimizers import make_optimizer
-from skd_lab.processes import asks_shards, of_all, require_same, wait_for_all
+from skd_lab.processes import asks_shards, of_all, require_same, uses_deepspeed, wait_for_all
 from skd_lab.records import Rollout
 from skd_lab.resume import load_progress, load_weights, own_memory
 from skd_lab.sharding import blocks, is_sharded, shard, whole, whole_weights
@@ -32,6 +33,7 @@ from skd_lab.step import (
     apply_gradients,
     count_window,
 )
+from skd_lab.trainable import save_adapter_and_merge
 
 
 class Learner:
@@ -92,10 +94,12 @@ class Learner:
         )
         if checkpoint is not None and self.saved is not None:
             self._go_on(checkpoint, self.saved)
-        # the optimizer too, or nobody divides the gradients by the loss scale of float16
-        self.optimizer = accelerator.prepare_optimizer(optimizer)
-        # evaluation_mode: autocast around the forward, and no second wrapper around the shards
-        self.module: nn.Module = accelerator.prepare_model(module, evaluation_mode=sharded)
+        self.module: nn.Module
+        if sharded:  # evaluation_mode: autocast around the forward, and no second wrapper
+            self.module = accelerator.prepare_model(module, evaluation_mode=True)
+            self.optimizer = accelerator.prepare_optimizer(optimizer)
+        else:  # the optimizer too, or nobody divides the gradients by the scale of float16
+            self.module, self.optimizer = accelerator.prepare(module, optimizer)
         self._rows = config.microbatch_size
 
     def _go_on(self, checkpoint: Path, step: int) -> None:
@@ -141,7 +145,7 @@ class Learner:
 
         self.module.train()
         rows = min(self._rows or len(rollouts), len(rollouts))
-        if is_sharded(self.module):
+        if is_sharded(self.module) or uses_deepspeed(self.accelerator):
             # the others wait for parts of this forward, and cannot be told to begin again
             return accumulate(rows)
         stats, self._rows = with_half(accumulate, rows, f"update {done + 1}", LESS_MEMORY)
@@ -165,8 +169,11 @@ class Learner:
         return {**measured, "lr": rate}
 
     def save(self, done: int) -> None:
-        """A checkpoint of the updates done, unless there is one; all processes call it."""
-        if done == (self.saved or 0):
+        """A checkpoint of the updates done, unless there is one; all processes call it.
+
+        Under DeepSpeed there is none: its engine keeps the optimizer's state to itself.
+        """
+        if done == (self.saved or 0) or uses_deepspeed(self.accelerator):
             return
         scaler = self.accelerator.scaler
         kept = {name: value for name, value in self.memory.items() if name != "progress"}
@@ -188,7 +195,7 @@ class Learner:
         self.saved = done
 
     def write_student(self, card: str) -> Path:
-        """The distilled student as a plain folder; all processes call it.
+        """The distilled student as a plain folder, adapters merged; all processes call it.
 
         Args:
             card: Markdown of the model card.
@@ -198,6 +205,9 @@ class Learner:
         """
         folder, weights = self.run_dir / "student", whole_weights(self.pair.student)
         if self.accelerator.is_main_process:
-            save_student(folder, self.pair.student, self.pair.tokenizer, card, weights)
+            student = self.pair.student
+            if has_adapters(student):
+                student = save_adapter_and_merge(self.run_dir / "adapter", self.pair, self.config)
+            save_student(folder, student, self.pair.tokenizer, card, weights)
         wait_for_all()
         return folder

@@ -15,7 +15,11 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DistributedType,
+    InitProcessGroupKwargs,
+)
 
 from skd_lab.config import RunConfig
 from skd_lab.errors import SkdError, UsageError
@@ -51,6 +55,8 @@ def start_processes(config: RunConfig, device: torch.device, run_dir: Path) -> A
             ],
             **tracking(config.track, run_dir),
         )
+    if uses_deepspeed(accelerator):
+        _set_up_deepspeed(accelerator, config)
     count = accelerator.num_processes
     if config.batch_size % count:
         dividers = [n for n in range(1, config.batch_size + 1) if config.batch_size % n == 0]
@@ -64,13 +70,53 @@ def start_processes(config: RunConfig, device: torch.device, run_dir: Path) -> A
             "--shard-student splits the student over several processes, and there is one. Start "
             "with `torchrun --nproc_per_node 2 -m skd_lab train ...`, or leave it out."
         )
+    if asks_shards(config, accelerator) and config.lora_rank is not None:
+        raise UsageError(
+            "A sharded student cannot have adapters: what is trained is small already. Leave out "
+            "--shard-student (or accelerate's FSDP configuration), or --lora-rank."
+        )
     return accelerator
+
+
+def uses_deepspeed(accelerator: Accelerator) -> bool:
+    """Whether DeepSpeed holds the optimizer: its engine then clips and steps in the backward."""
+    return accelerator.distributed_type == DistributedType.DEEPSPEED
+
+
+def _set_up_deepspeed(accelerator: Accelerator, config: RunConfig) -> None:
+    """What its engine has to know of a run.
+
+    Raises:
+        UsageError: for a run that is to go on, or is split in another way, too.
+    """
+    for asked, what in (
+        (config.resume, "--resume"),
+        (config.shard_student, "--shard-student"),
+        (config.mixed_precision == "fp16", "--mixed-precision fp16"),
+    ):
+        if asked:
+            raise UsageError(
+                f"{what} does not go with DeepSpeed: its engine keeps optimizer state and loss "
+                "scale to itself. Use the DDP configuration, or --shard-student."
+            )
+    plugin = accelerator.state.deepspeed_plugin
+    plugin.deepspeed_config |= {
+        "train_micro_batch_size_per_gpu": 1,  # of its own loader, which is not used
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": config.max_grad_norm,
+    }
 
 
 def asks_shards(config: RunConfig, accelerator: Accelerator) -> bool:
     """Whether the student is split over the processes: by the flag, or accelerate's FSDP config."""
     asked = config.shard_student or os.environ.get(_ASKS_SHARDS, "").lower() == "true"
     return asked and accelerator.num_processes > 1
+
+
+def leave() -> None:
+    """End this process' part; for a program that ends, too."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def is_first() -> bool:
@@ -144,7 +190,8 @@ def _require_precision(config: RunConfig, device: torch.device) -> None:
             f"--mixed-precision fp16 needs a CUDA GPU, and this run is on {device.type}. Use bf16, "
             "or leave it out."
         )
-    if config.dtype != "float32" or config.shard_student:
+    adapters = config.lora_rank is not None and config.dtype == "float16"  # these are float32
+    if (config.dtype != "float32" and not adapters) or config.shard_student:
         what = "--shard-student" if config.shard_student else f"--dtype {config.dtype}"
         raise UsageError(
             f"--mixed-precision fp16 scales the gradients of float32 weights and does not go with "

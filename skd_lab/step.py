@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
+from accelerate.utils import DistributedType
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -184,6 +185,8 @@ def accumulate_gradients(
                 batch.teacher_hidden = teacher_states(teacher, part, pad_id).to(device)
         last = start == starts[-1]
         sync = contextlib.nullcontext() if last else accelerator.no_sync(module)
+        if accelerator.distributed_type == DistributedType.DEEPSPEED:
+            accelerator.gradient_state._set_sync_gradients(last)  # its engine steps at the last
         with clock.phase("update"), sync:
             loss, _, entropy, teacher_nll = module(batch, weights)
             if not torch.isfinite(loss):

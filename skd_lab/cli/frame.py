@@ -104,7 +104,13 @@ def _paragraph(error: Exception) -> str:
             f"Something unexpected went wrong ({type(error).__name__}: {error}). Run the command "
             "again with --debug to see where, and please report it."
         )
-    return textwrap.fill(f"skd-lab: {' '.join(text.split())}", 100, break_on_hyphens=False)
+    who = f"skd-lab, process {_process()}" if _process() else "skd-lab"
+    return textwrap.fill(f"{who}: {' '.join(text.split())}", 100, break_on_hyphens=False)
+
+
+def _process() -> int:
+    """Number of this process among those of a run, as torchrun gives it; the first one reports."""
+    return int(os.environ.get("RANK", 0))
 
 
 def _show_reports() -> None:
@@ -114,7 +120,7 @@ def _show_reports() -> None:
         handler = _StderrHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(handler)
-        log.setLevel(logging.INFO)
+        log.setLevel(logging.WARNING if _process() else logging.INFO)
         log.propagate = False
 
 

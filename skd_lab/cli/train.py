@@ -3,11 +3,13 @@
 import argparse
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
-from skd_lab.cli.flags import add_config_flags, config_from, read_config
+from skd_lab.cli.flags import add_config_flags, config_from, number, read_config
 from skd_lab.cli.rows import register_rows
+from skd_lab.config import RunConfig
 from skd_lab.real_recipes import load_recipe, recipe_names
 
 
@@ -33,6 +35,16 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="Print the summary as JSON.")
     parser.add_argument("--quiet", action="store_true", help="Show no progress bar.")
+    parser.add_argument(
+        "--dry-run",
+        nargs="?",
+        type=number,
+        const=0.0,
+        metavar="GIB",
+        help="Say what the run needs of each device's memory and the largest batch that fits, "
+        "without loading weights; against so many GiB, or what is free if no number is given. "
+        "Exits with 1 if it does not fit.",
+    )
     add_config_flags(parser)
 
 
@@ -49,9 +61,18 @@ def run(args: argparse.Namespace) -> int:
     config = config_from(args, base)
     register_rows()
 
+    if args.dry_run is not None:
+        processes = load_recipe(args.recipe).processes if args.recipe else 1
+        return _dry_run(args, config, processes)
+
+    from skd_lab.processes import is_first, leave
     from skd_lab.train import train
 
     result = train(config, progress=not args.quiet)
+    first = is_first()
+    leave()
+    if not first:
+        return 0
     last = result.steps[-1] if result.steps else None
     data = result.data
     summary = {
@@ -71,6 +92,18 @@ def run(args: argparse.Namespace) -> int:
     }
     print(json.dumps(summary) if args.json else _as_text(summary))
     return 0
+
+
+def _dry_run(args: argparse.Namespace, config: RunConfig, processes: int) -> int:
+    from skd_lab.memory import plan
+
+    found = plan(
+        config,
+        free=args.dry_run * 2**30 or None,
+        processes=int(os.environ.get("WORLD_SIZE", processes)),
+    )
+    print(json.dumps(found.to_dict()) if args.json else found.as_text())
+    return 1 if found.fits is False else 0
 
 
 def _as_text(summary: dict[str, Any]) -> str:
