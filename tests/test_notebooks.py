@@ -120,8 +120,8 @@ def test_its_shape_is_that_of_the_course(path):
     assert len(" ".join(texts).split()) <= 2500
     for cell in code_cells(path)[1:]:
         assert len("".join(cell["source"]).splitlines()) <= 45
-    assert any(text.startswith("## Recap") for text in texts)
-    assert any(text.startswith("## Sources") for text in texts)
+    for part in ("## Recap", "## Sources"):
+        assert re.search(f"^{part}$", "\n".join(texts), re.M), part
     pictures = [number for number, cell in enumerate(code_cells(path)) if _has_picture(cell)]
     assert pictures and pictures[0] <= 3, "a picture within the first cells"
 

@@ -81,7 +81,7 @@ def top(prefix, k):
 
 
 def one_place(prefix, k):
-    """The law of the word that stands: accepted proposals, and refusals times the teacher's draw."""
+    """The law of the word that ends up there: by the student, or by the teacher instead."""
     refused = sum(p for word, p in STUDENT[prefix].items() if word not in top(prefix, k))
     return {
         word: (p if word in top(prefix, k) else 0) + refused * TEACHER[prefix][word]
