@@ -135,8 +135,8 @@ def _spent(run: Path) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Run the stages that are asked for."""
+def build_parser() -> argparse.ArgumentParser:
+    """What the command takes."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", help="folder with train, val and test; the Hub if left out")
     parser.add_argument("--out", type=Path, default=Path("runs/multi30k"))
@@ -144,7 +144,12 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, nargs="*", default=sorted(STUDENT_STEPS))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--methods", nargs="*", default=list(RIVALS))
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Run the stages that are asked for; without seeds only the teacher, and what is there."""
+    args = build_parser().parse_args()
     torch.set_num_threads(1)
     place = Place(args.data, args.out)
     made = teacher(place)
