@@ -4,11 +4,13 @@ A method is a row of data; train.py has one loop for all of them. Names are chec
 any model is loaded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from skd_lab.config import RunConfig
 from skd_lab.errors import UsageError
+from skd_lab.models import Pair
 from skd_lab.objectives import DIVERGENCES, OBJECTIVES, get_objective
 from skd_lab.records import Rollout
 from skd_lab.sources import SOURCES, RolloutRequest, write_completions
@@ -33,6 +35,8 @@ class Method:
     top."""
     settings: Mapping[str, float] = field(default_factory=dict)
     """Numbers its sources can be given, with their defaults."""
+    load: Callable[[RunConfig], Pair] | None = None
+    """Loads the models, where they need not be a pair that shares its ids."""
     source: str
     """Where the method comes from."""
     summary: str

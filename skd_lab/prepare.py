@@ -87,7 +87,7 @@ def prepare(
     watched = _load(task, "validation", watch, config) if watch else []
     _require_references(method, [example.reference for example in examples], task)
     if pair is None:
-        pair = pair_for(config)
+        pair = (method.load or pair_for)(config)
     _require_context(config, pair)
     if data is None:
         data = encode_for(pair, examples, config)

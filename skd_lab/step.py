@@ -81,7 +81,7 @@ class StudentLoss(nn.Module):
             student_hidden=hidden,
             student_head=head,
             teacher_hidden=batch.teacher_hidden,
-            teacher_head=Projection.of(teacher, self.vocab_size),
+            teacher_head=Projection.of(teacher, min(self.vocab_size, _ids(teacher))),
             temperature=self.temperature,
             memory=self.memory,
             teacher_nll=unknown,
@@ -101,6 +101,11 @@ class WindowStats:
     """-log p_teacher of the training text, mean over tokens, nats; nan without a teacher."""
     tokens: int
     """Completion tokens of the window, all processes."""
+
+
+def _ids(model: PreTrainedModel) -> int:
+    """Rows of the output head: fewer than the student's ids where the vocabularies differ."""
+    return int(model.get_output_embeddings().weight.shape[0])
 
 
 def teacher_states(

@@ -29,6 +29,7 @@ NOT_ZERO = {
     # objective: what it is at q = p
     "token_nll": "the text's own cross-entropy",
     "correlation_ce": "its anchor is the text's own cross-entropy",
+    "uld": "the same",
 }
 NOT_POSITIVE = {
     "policy_gradient": "an estimate of reverse KL from one token, of either sign",

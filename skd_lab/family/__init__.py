@@ -14,6 +14,7 @@ from skd_lab.family import f_distill as f_distill
 from skd_lab.family import minillm as minillm
 from skd_lab.family import policy_gradient as policy_gradient
 from skd_lab.family import rdd as rdd
+from skd_lab.family import uld as uld
 from skd_lab.family.card import CARDS as CARDS
 from skd_lab.family.card import Card as Card
 from skd_lab.family.card import Demo as Demo
