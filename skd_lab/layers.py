@@ -90,6 +90,11 @@ class FlatLayers:
         self.turns = {kind: self._rotary(kind) for kind in {layer.kind for layer in self.layers}}
 
     @staticmethod
+    def knows(config: Any) -> bool:
+        """Whether this is the configuration of a model written out here."""
+        return type(config) in _KNOWN.values()
+
+    @staticmethod
     def fit(model: PreTrainedModel) -> bool:
         """Whether the layers here compute what this model's module would."""
         if type(model) not in _KNOWN or type(model.config) is not _KNOWN[type(model)]:
