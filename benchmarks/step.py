@@ -14,7 +14,6 @@ from benchmarks.machine import write_result
 from benchmarks.meter import REGIONS, Meter, peak_memory
 from benchmarks.sizes import SIZES, Size
 from benchmarks.step_rows import WITHOUT_TRL, Row, quiet, step_rows
-from skd_lab.decode import Decoder
 
 
 class Observation:
@@ -130,10 +129,9 @@ def main() -> None:
     parser.add_argument("--save", help="name of the file in results/")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    Decoder.compiled = args.compile
     size = SIZES[args.size]
     with quiet():
-        rows = step_rows(args.rows)
+        rows = step_rows(args.rows, "compiled" if args.compile else "plain")
         if not any(name.startswith("TRL") for name in rows):
             print(WITHOUT_TRL)
         memory = not args.no_memory

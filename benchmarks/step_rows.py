@@ -36,7 +36,15 @@ WITHOUT_TRL = (
 )
 
 
-def ours(method: str, gamma: Any, size: Size, steps: int, meter: Meter, observe: Observe) -> None:
+def ours(
+    method: str,
+    gamma: Any,
+    size: Size,
+    steps: int,
+    meter: Meter,
+    observe: Observe,
+    decoding: Any = "plain",
+) -> None:
     """skd_lab.train, with all it writes to the run folder in a step."""
     pair = make_pair(size)
     pair.student, pair.teacher = _followed(meter, pair.student, pair.teacher)
@@ -61,6 +69,7 @@ def ours(method: str, gamma: Any, size: Size, steps: int, meter: Meter, observe:
                     method=method,
                     objective="forward_kl",
                     gamma=gamma,
+                    decoding=decoding,
                     accept_top_k=size.accept_top_k,
                     max_new_tokens=size.new,
                     batch_size=size.batch,
@@ -151,8 +160,9 @@ def _trl(
         ).train()
 
 
-def step_rows(names: list[str] | None = None) -> dict[str, Row]:
+def step_rows(names: list[str] | None = None, decoding: str = "plain") -> dict[str, Row]:
     """All rows there can be here, by name; the first is what ratios are taken to."""
+    own = functools.partial(ours, decoding=decoding)
     rows: dict[str, Row] = {}
     if importlib.util.find_spec("trl") is not None:
         rows |= {
@@ -161,10 +171,10 @@ def step_rows(names: list[str] | None = None) -> dict[str, Row]:
             "TRL Distillation, defaults": functools.partial(trl_distillation, True),
             "TRL Distillation": functools.partial(trl_distillation, False),
         }
-    rows["skd_lab supervised_kd"] = functools.partial(ours, "supervised_kd", 5)
-    rows["skd_lab on_policy_kd"] = functools.partial(ours, "on_policy_kd", 5)
+    rows["skd_lab supervised_kd"] = functools.partial(own, "supervised_kd", 5)
+    rows["skd_lab on_policy_kd"] = functools.partial(own, "on_policy_kd", 5)
     for gamma in (1, 3, 5, 8, ADAPTIVE):
-        rows[f"skd_lab skd, gamma {gamma}"] = functools.partial(ours, "skd", gamma)
+        rows[f"skd_lab skd, gamma {gamma}"] = functools.partial(own, "skd", gamma)
     return {name: rows[name] for name in names or rows}
 
 

@@ -1,5 +1,6 @@
 """The benchmarks run at a tiny size and count right. How fast anything is, no test asserts."""
 
+import contextlib
 import json
 import time
 
@@ -11,6 +12,7 @@ from benchmarks.meter import REGIONS, Meter, wrapped
 from benchmarks.released_shape import released_rollout, score_again
 from benchmarks.sizes import SIZES, as_words, make_pair, make_texts
 from benchmarks.step_rows import quiet, step_rows
+from skd_lab.errors import UsageError
 from skd_lab.rollout import student_rollout
 from skd_lab.sampling import SamplingPolicy, draw_uniforms
 from skd_lab.speculative import interleaved_rollout
@@ -88,6 +90,12 @@ def test_steps_are_counted_and_split(tmp_path):
     saved = json.loads(machine.write_result("try", result, tmp_path).read_text())
     assert saved["machine"]["torch"] == torch.__version__ and "/" not in saved["machine"]["device"]
     assert all(name in step.table(rows) for name in names)
+
+
+def test_the_way_of_decoding_reaches_the_run():
+    [row] = step_rows(["skd_lab on_policy_kd"], decoding="recorded").values()
+    with pytest.raises(UsageError, match="needs a CUDA device"):
+        row(XS, 1, Meter(), contextlib.nullcontext)
 
 
 def test_rows_of_trl_are_there_if_trl_is():
