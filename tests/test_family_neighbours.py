@@ -21,6 +21,7 @@ from skd_lab.losses import (
     total_variation,
 )
 from skd_lab.methods import METHODS, get_method, read_settings
+from skd_lab.metrics import written_tokens
 from skd_lab.objectives import get_objective
 from skd_lab.rollout import reference_rollout
 
@@ -79,6 +80,22 @@ def test_at_the_last_token_minillm_is_reverse_kl_and_before_it_is_not():
     last = torch.tensor([len(answer) for answer in ANSWERS]).cumsum(0) - 1
     torch.testing.assert_close(found[last], free.grad[last], rtol=1e-9, atol=1e-12)
     assert (found[0] - free.grad[0]).abs().max() > 1e-3
+
+
+def test_behind_the_next_token_minillm_is_the_score_function():
+    student, teacher = logits(1), logits(0)
+    q, p = torch.log_softmax(student, -1), torch.log_softmax(teacher, -1)
+    seen = scored(student, teacher)
+    log_q, log_p = (x.gather(-1, seen.ids[:, None]).squeeze(-1) for x in (q, p))
+    advantage = minillm.future(log_p - log_q, seen.batch.lengths)
+    weight = log_q.exp() / (0.2 * log_p.exp() + 0.8 * log_q.exp())
+    one_hot = torch.nn.functional.one_hot(seen.ids, VOCAB).double()
+    free = student.clone().requires_grad_()
+    reverse_kl(torch.log_softmax(free, -1), p).sum().backward()
+    wanted = free.grad - (weight * advantage)[:, None] * (one_hot - q.exp())
+    torch.testing.assert_close(
+        gradient("minillm", student, teacher), wanted / TOKENS, rtol=1e-8, atol=1e-10
+    )
 
 
 def test_the_mix_is_the_mix():
@@ -170,6 +187,24 @@ def test_on_one_kind_of_text_it_is_that_kinds_divergence(writer, divergence):
         torch.testing.assert_close(nats[place], wanted)
 
 
+def test_the_gradient_of_the_contrast_stops_at_the_students_mixture():
+    student, teacher = logits(1), logits(0)
+    p = torch.log_softmax(teacher, -1)
+    seen = scored(student, teacher)
+    batch = dataclasses.replace(seen.batch, writers=("teacher", "student", "student"))
+    skew = distillm2.skew_of(*seen.of_ids(), batch.lengths, 0.1)[:, None]
+    free = student.clone().requires_grad_()
+    q = torch.log_softmax(free, -1)
+    forward = (p.exp() * (p - (skew * p.exp() + (1 - skew) * q.exp()).log())).sum(-1)
+    fixed = (skew * q.detach().exp() + (1 - skew) * p.exp()).log()
+    reverse = (q.exp() * (q - fixed)).sum(-1)
+    by_student = torch.tensor([False] * 3 + [True] * 7)
+    (torch.where(by_student, reverse, forward).sum() / TOKENS).backward()
+    torch.testing.assert_close(
+        gradient("contrastive", student, teacher, batch=batch), free.grad, rtol=1e-8, atol=1e-10
+    )
+
+
 def test_the_skew_grows_with_the_gap():
     def skew(gap):
         log_p = torch.tensor([0.9, 0.9], dtype=torch.float64).log()
@@ -248,6 +283,8 @@ def test_before_the_switch_the_student_and_behind_it_the_teacher():
         )
         assert mine.finished == (int(mine.completion_ids[-1]) == 1)
         switched += kept < len(hands)
+        # what the student wrote and nobody kept was paid for
+        assert written_tokens([mine])["student_tokens"] == len(theirs.completion_ids)
     assert switched > 2
 
 
@@ -312,6 +349,28 @@ def test_the_teacher_is_asked_for_no_more_than_the_budget():
 def test_a_budget_for_nothing_is_refused(budget, says):
     with pytest.raises(UsageError, match=says):
         write("ckd", settings={"budget": budget})
+
+
+# what is paid for
+
+
+@pytest.mark.parametrize(
+    "name, student, teacher",
+    [
+        ("ckd", False, False),
+        ("uld", False, False),
+        ("policy_gradient_kd", True, False),
+        ("entropy_aware_kd", True, False),
+        ("minillm", True, False),
+        ("distillm", True, False),
+        ("distillm2", True, True),
+        ("f_distill_tvd", True, True),
+    ],
+)
+def test_who_samples_is_counted(name, student, teacher):
+    counts = written_tokens(write(name))
+    assert (counts["student_tokens"] > 0) == student
+    assert (counts["teacher_tokens"] > 0) == teacher
 
 
 # settings and rows

@@ -108,6 +108,8 @@ def _joined(begun: Rollout, ending: Rollout, kept: int) -> Rollout:
         joined = torch.cat([mine, theirs]) if isinstance(mine, Tensor) else [*mine, *theirs]
         columns[column.name] = joined
     assert columns["source"][kept:] == [TEACHER] * len(last)
+    # paid for all the same
+    columns["discarded"][kept - 1] = begun.completion_ids[kept:].tolist()
     return dataclasses.replace(
         begun,
         completion_ids=columns["kept_id"].clone(),
