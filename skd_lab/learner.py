@@ -99,7 +99,10 @@ class Learner:
             self.module = accelerator.prepare_model(module, evaluation_mode=True)
             self.optimizer = accelerator.prepare_optimizer(optimizer)
         else:  # the optimizer too, or nobody divides the gradients by the scale of float16
-            self.module, self.optimizer = accelerator.prepare(module, optimizer)
+            with warnings.catch_warnings():
+                # torch 2.13 calls the setting deprecated that accelerate knows alone
+                warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
+                self.module, self.optimizer = accelerator.prepare(module, optimizer)
         self._rows = config.microbatch_size
 
     def _go_on(self, checkpoint: Path, step: int) -> None:

@@ -19,6 +19,7 @@ from accelerate.utils import (
     DistributedDataParallelKwargs,
     DistributedType,
     InitProcessGroupKwargs,
+    is_deepspeed_available,
 )
 
 from skd_lab.config import RunConfig
@@ -28,6 +29,7 @@ from skd_lab.trackers import tracking
 # the others wait while the first one evaluates; by itself NCCL gives up after 10 minutes
 _PATIENCE = timedelta(hours=6)
 _ASKS_SHARDS = "ACCELERATE_USE_FSDP"
+_ASKS_DEEPSPEED = "ACCELERATE_USE_DEEPSPEED"
 
 
 def start_processes(config: RunConfig, device: torch.device, run_dir: Path) -> Accelerator:
@@ -42,6 +44,12 @@ def start_processes(config: RunConfig, device: torch.device, run_dir: Path) -> A
         UsageError: if the processes cannot share the batch, or the device has no such precision.
     """
     _require_precision(config, device)
+    asks_deepspeed = os.environ.get(_ASKS_DEEPSPEED, "").lower() == "true"
+    if asks_deepspeed and not is_deepspeed_available():
+        raise UsageError(
+            "accelerate was asked for DeepSpeed, which is not installed. Run `pip install "
+            "deepspeed`, or use --shard-student: it splits more, and its runs can go on."
+        )
     # accelerate keeps its state for the whole process, and another run may want another one
     AcceleratorState._reset_state(reset_partial_state=not dist.is_initialized())
     with _without_its_own_shards():
@@ -57,6 +65,11 @@ def start_processes(config: RunConfig, device: torch.device, run_dir: Path) -> A
         )
     if uses_deepspeed(accelerator):
         _set_up_deepspeed(accelerator, config)
+    elif asks_deepspeed:
+        raise UsageError(
+            f"accelerate was asked for DeepSpeed and has made none on {device.type}: the run would "
+            "be plain data-parallel without a word. Use the DDP configuration, or --shard-student."
+        )
     count = accelerator.num_processes
     if config.batch_size % count:
         dividers = [n for n in range(1, config.batch_size + 1) if config.batch_size % n == 0]

@@ -31,6 +31,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "on_policy_kd": {"method": "on_policy_kd"},
     "supervised_kd": {"method": "supervised_kd", "dtype": "float32"},
     "short": {"method": "skd", "steps": 8, "max_new_tokens": 24, "save_every": 3},
+    "lora": {"method": "skd", "steps": 8, "save_every": 3, "lora_rank": 2},
 }
 """Runs, by the first word of their names."""
 
