@@ -1,7 +1,11 @@
 """Recipes for published models: each loads, is a whole configuration, and says what it needs."""
 
+import argparse
 import importlib
 import json
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from benchmarks.real_shapes import PARAMETERS, SHAPES, write_config
 from skd_lab.cli import main
 from skd_lab.cli.flags import read_config
+from skd_lab.cli.frame import build_parser
 from skd_lab.config import RunConfig
 from skd_lab.errors import DataError, UsageError
 from skd_lab.methods import get_method
@@ -133,3 +138,58 @@ def test_a_runs_own_config_is_still_read(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"pair": "tiny-qwen3"}))
     assert read_config(path) == {"pair": "tiny-qwen3"}
+
+
+PAGE = (Path(__file__).parent.parent / "docs" / "real_models.md").read_text(encoding="utf-8")
+
+
+def test_the_page_lists_the_recipes_as_they_are():
+    rows = re.findall(r"^\| `([\w.-]+)` \| (.*?) \| (.*?) \| ([\d.]+) \| (\w+) \|$", PAGE, re.M)
+    wanted = [load_recipe(name) for name in RECIPES]
+    assert rows == [
+        (one.name, one.about, one.hardware, f"{one.memory_gib:.1f}", one.memory_is)
+        for one in wanted
+    ]
+
+
+def test_the_pages_commands_are_commands():
+    lines = [
+        line
+        for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.M | re.S)
+        for line in block.splitlines()
+    ]
+    asked = [line.split("skd-lab ")[1] for line in lines if line.startswith("skd-lab ")]
+    asked += [line.split("-m skd_lab ")[1] for line in lines if "-m skd_lab " in line]
+    assert len(asked) >= 5
+    for line in asked:
+        args = build_parser().parse_args(shlex.split(line))
+        if getattr(args, "recipe", None):
+            load_recipe(args.recipe)
+    flags = set(re.findall(r"`(--[a-z0-9-]+)", PAGE))
+    known = {option for option in _options(build_parser())} | GPU_FLAGS
+    assert flags <= known, flags - known
+
+
+GPU_FLAGS = {"--budget", "--stages", "--again", "--size"}  # of benchmarks.gpu_check
+
+
+def _options(parser):
+    for action in parser._actions:
+        yield from action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from _options(inner)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_fits_its_card_as_the_dry_run_says(name, tmp_path, capsys):
+    recipe = load_recipe(name)
+    places = [write_config(tmp_path / role, recipe.config[role]) for role in ("student", "teacher")]
+    flags = ["--student", str(places[0]), "--teacher", str(places[1]), "--device", "cuda"]
+    size = {"t4": "14.6", "l4": "22.0", "h1": "79.0", "no": "79.0"}[name[:2]]
+    code = main(["train", "--recipe", name, *flags, "--dry-run", size, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert code == 0 and found["fits"]
+    # rounded in the file, and estimates are mended now and then
+    assert found["peak"] / 2**30 == pytest.approx(recipe.memory_gib, rel=0.05)
