@@ -1,8 +1,10 @@
 """Cards say what the committed records say; the family joins from outside and can be left out."""
 
 import dataclasses
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
@@ -132,6 +134,17 @@ def test_every_registered_row_is_on_a_card():
         if row.source and f"--objective {name}" not in commands:
             # the second anchor of correlation is on the same card
             assert name in shown | {"correlation_ce"}, name
+
+
+def test_the_readme_names_every_row():
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    section = readme.split("## Related systems\n")[1].split("\n## ")[0]
+    named = set(re.findall(r"--(?:method|objective) (\w+)", section))
+    own = {name for name in METHODS if name not in CORE_METHODS}
+    own |= {name for name, row in OBJECTIVES.items() if row.source}
+    assert named <= own
+    # an objective that is a method's default needs no line of its own
+    assert own - named <= {METHODS[name].objectives[0] for name in named & set(METHODS)}
 
 
 def test_nothing_in_the_core_imports_the_family():
