@@ -103,7 +103,7 @@ def test_figures_of_a_grid():
         for k in (1, 5, "updates:1..5")
     ]
     labels = plot_grid_sweep(swept).axes[0].get_xticklabels()
-    assert [t.get_text() for t in labels] == ["1", "5", "updates:1..5"]
+    assert [t.get_text() for t in labels] == ["1", "5", "updates:\n1..5"]
     assert plot_grid_scores([]).axes == []
 
 

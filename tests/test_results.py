@@ -1,6 +1,8 @@
 """The committed results: what is written there comes out again."""
 
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from skd_lab.cells import run_cell
 from skd_lab.cli.compare import grid_from
 from skd_lab.cli.frame import build_parser
+from skd_lab.errors import UsageError
 from skd_lab.grids import Grid
 from skd_lab.presets import with_preset
 from skd_lab.results import read_results
@@ -17,6 +20,11 @@ from skd_lab.views import grid_table, to_csv, to_markdown
 
 RESULTS = Path(__file__).parent.parent / "results"
 FOLDERS = sorted(path.parent.name for path in RESULTS.glob("*/results.jsonl"))
+
+
+sys.path.insert(0, str(RESULTS))
+import claims  # noqa: E402
+import collect  # noqa: E402
 
 
 def grid_of(name):
@@ -49,6 +57,24 @@ def test_the_page_names_each_folder_with_the_command_that_made_it(name):
         saved.test_prompts,
         saved.split,
     )
+
+
+def test_the_page_of_claims_holds_what_the_rows_say():
+    assert claims.PAGE.read_text(encoding="utf-8") == claims.page()
+
+
+def test_rows_are_taken_in_by_the_command_on_the_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "HERE", tmp_path)
+    monkeypatch.setattr(collect, "HERE", tmp_path)
+    shutil.copy(RESULTS / "README.md", tmp_path)
+    collect.collect("quick", RESULTS / "quick")
+    for name in ("results.jsonl", "grid.json", "table.md", "table.csv"):
+        assert (tmp_path / "quick" / name).read_bytes() == (RESULTS / "quick" / name).read_bytes()
+    # a row that is not there is missed
+    lines = (RESULTS / "quick" / "results.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "part.jsonl").write_text("".join(lines[1:]))
+    with pytest.raises(UsageError, match=r"1 of \d+ cells are not finished"):
+        collect.collect("quick", tmp_path / "part.jsonl")
 
 
 def test_an_evaluation_comes_out_again(tmp_path):

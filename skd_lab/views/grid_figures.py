@@ -1,10 +1,11 @@
 """A comparison's rows as figures, returned, never shown: scores, differences, drafts, cost."""
 
+import math
+
 from matplotlib.figure import Figure
 
-from skd_lab.views.curves import COLOURS, DASHES
+from skd_lab.views.curves import COLOURS
 from skd_lab.views.grid_marks import (
-    GREY,
     INK,
     Rows,
     drawable,
@@ -126,31 +127,40 @@ def plot_grid_sweep(rows: Rows, axis: str = "accept_top_k") -> Figure | None:
             chosen.append((where, members, swept))
     if not chosen:
         return None
-    figure, rows_of_panels = panels([[where] for where, *_ in chosen], width=5.6)
+    figure, rows_of_panels = panels([[where] for where, *_ in chosen], width=7)
     for (axes,), (where, members, swept) in zip(rows_of_panels, chosen, strict=True):
         values = list(dict.fromkeys(row[axis] for row in swept))
         values.sort(key=lambda value: (isinstance(value, str), value))
         table = {row["name"]: row for row in grid_table(swept)}
-        for n, method in enumerate(dict.fromkeys(row["method"] for row in swept)):
+        for method in dict.fromkeys(row["method"] for row in swept):
+            names_of = {row[axis]: variant(row) for row in swept if row["method"] == method}
             points = [
-                (place, table[variant(row)])
+                (place, table[names_of[value]])
                 for place, value in enumerate(values)
-                for row in swept
-                if row["method"] == method and row[axis] == value and table[variant(row)]["runs"]
+                if value in names_of and table[names_of[value]]["runs"]
             ]
-            look = {"color": COLOURS[n % len(COLOURS)], "linestyle": DASHES[n % len(DASHES)]}
-            at = [place for place, _ in points]
-            axes.plot(at, [row["value"] for _, row in points], marker="o", label=method, **look)
+            colour, dash = look(method, rows) if method in names(rows) else (COLOURS[0], "-")
+            axes.plot(
+                # a schedule is no point of the line that the numbers make
+                [place if not isinstance(values[place], str) else math.nan for place, _ in points],
+                [row["value"] for _, row in points],
+                color=colour,
+                linestyle=dash,
+                label=method,
+            )
             for place, row in points:
-                axes.plot([place] * 2, [row["low"], row["high"]], color=look["color"], alpha=0.5)
+                axes.plot(place, row["value"], "o", color=colour)
+                axes.plot([place] * 2, [row["low"], row["high"]], color=colour, alpha=0.5)
         for line in table_of(where, members):
             if line["name"] in ("supervised_kd", "on_policy_kd", "start") and line["runs"]:
-                axes.axhline(line["value"], color=GREY, linewidth=0.8, linestyle=":")
-                axes.annotate(line["name"], (0, line["value"]), fontsize=8, color=GREY, va="bottom")
-        axes.set_xticks(range(len(values)), [str(value) for value in values])
+                colour, dash = look(line["name"], rows)
+                axes.axhline(
+                    line["value"], color=colour, linewidth=1.2, linestyle=dash, label=line["name"]
+                )
+        axes.set_xticks(range(len(values)), [str(value).replace(":", ":\n") for value in values])
         finish(axes, title(where), SETTINGS.get(axis, axis))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        axes.legend(frameon=False, fontsize=8.5)
+        axes.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
