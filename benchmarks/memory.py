@@ -179,18 +179,24 @@ def main() -> None:
     if args.child:
         print(json.dumps(measure(json.loads(args.child))))
         return
-    rows = []
     for case in CASES:
         if args.only and args.only not in case.name:
             continue
-        rows.append(row := compare(case))
+        row = compare(case)
         print(
             f"{row['case']:<42} estimated {row['estimated'] / 2**30:.2f} GiB, measured "
             f"{row['measured'] / 2**30:.2f} GiB: {row['ratio']:.2f} ({row['worst']})",
             flush=True,
         )
-    if not args.only:
-        RESULTS.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        save(row)
+
+
+def save(row: dict[str, Any]) -> None:
+    """Put a case's row in the place of its older one."""
+    known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else []
+    rows = {old["case"]: old for old in known} | {row["case"]: row}
+    ordered = [rows[case.name] for case in CASES if case.name in rows]
+    RESULTS.write_text(json.dumps(ordered, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

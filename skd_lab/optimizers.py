@@ -85,8 +85,7 @@ class MasterWeights(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> Any:
         """Update the copies, round them into the parameters; the gradients are used up."""
         assert closure is None, "a closure would see the parameters between two roundings"
-        for group, inner in zip(self.param_groups, self.inner.param_groups, strict=True):
-            inner.update({key: value for key, value in group.items() if key != "params"})
+        self._hand_down()
         for parameter, master in self._pairs():
             master.grad = None if parameter.grad is None else parameter.grad.float()
             parameter.grad = None  # two copies of all gradients would be the peak of the run
@@ -97,6 +96,7 @@ class MasterWeights(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """The inner optimizer's, and the copies in the order of the groups."""
+        self._hand_down()
         return {**self.inner.state_dict(), "masters": [master for _, master in self._pairs()]}
 
     @torch.no_grad()
@@ -109,6 +109,11 @@ class MasterWeights(torch.optim.Optimizer):
             parameter.copy_(master.copy_(saved))
         for group, of in zip(self.param_groups, self.inner.param_groups, strict=True):
             group.update({key: value for key, value in of.items() if key != "params"})
+
+    def _hand_down(self) -> None:
+        """Give the inner optimizer what a schedule has changed since."""
+        for group, inner in zip(self.param_groups, self.inner.param_groups, strict=True):
+            inner.update({key: value for key, value in group.items() if key != "params"})
 
     def _pairs(self) -> Iterable[tuple[Tensor, Tensor]]:
         for group, inner in zip(self.param_groups, self.inner.param_groups, strict=True):

@@ -97,6 +97,7 @@ def test_a_schedule_and_clipping_reach_the_masters():
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: 0.0 if done else 1e-3)
     trained(model, optimizer, 1)
     schedule.step()
+    assert optimizer.state_dict()["param_groups"][0]["lr"] == 0.0
     then = [master.clone() for master in optimizer.state_dict()["masters"]]
     trained(model, optimizer, 1)  # the rate is 0 now
     now = optimizer.state_dict()["masters"]
