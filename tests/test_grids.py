@@ -6,7 +6,8 @@ import pytest
 
 from skd_lab.errors import UsageError
 from skd_lab.grids import Cell, Grid
-from skd_lab.studies import PAPER_TIERS, QUICK, paper_grid
+from skd_lab.methods import CORE_METHODS, METHODS
+from skd_lab.studies import PAPER_TIERS, QUICK, RATES, paper_grid
 
 
 @pytest.mark.parametrize(
@@ -90,11 +91,14 @@ def test_cells_go_seed_by_seed_behind_the_start_they_begin_with():
 
 def test_the_presets_are_grids_and_paper_has_what_the_paper_compares():
     assert {cell["task"] for cell in QUICK.cells()} == {"summaries", "arithmetic"}
-    first = paper_grid([1]).cells()
-    trained = [cell for cell in first if cell["method"] not in ("start", "teacher")]
-    assert len(trained) == 2 * 5 * 2 * 5
-    assert len(paper_grid().cells()) > len(first)
-    assert set(PAPER_TIERS) == {1, 2, 3}
+    trained = {
+        tier: [c for c in paper_grid([tier]).cells() if c["method"] not in ("start", "teacher")]
+        for tier in (1, 2)
+    }
+    assert len(trained[1]) == 2 * 5 * 2 * 5
+    assert set(METHODS) >= {cell["method"] for cell in trained[2]} >= set(CORE_METHODS)
+    assert {1, 2, 3, 5, 10, 25, 1024} <= {cell.values.get("accept_top_k") for cell in trained[2]}
+    assert paper_grid().rates == RATES and set(PAPER_TIERS) == {1, 2, 3}
     with pytest.raises(UsageError, match="there is no tier 4"):
         paper_grid([4])
 

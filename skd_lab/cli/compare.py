@@ -69,10 +69,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--tune",
         type=_rates,
-        default=(),
         metavar="R1,R2",
-        help="Choose every method's learning rate from these, on validation prompts, with a seed "
-        "that the table has not.",
+        help="Choose every method's learning rate on each task from these, on validation prompts, "
+        "with a seed that the table has not; `none` takes the pair's own (default: that, but for "
+        "--preset paper, which has a list).",
     )
     parser.add_argument(
         "--workers",
@@ -157,7 +157,7 @@ def grid_from(args: argparse.Namespace) -> Any:
         fixed={**base.fixed, **changes},
         test_prompts=args.test_prompts or base.test_prompts,
         split=args.split or base.split,
-        rates=args.tune,
+        rates=base.rates if args.tune is None else args.tune,
     )
 
 
@@ -170,7 +170,7 @@ def _parts(word: str, flag: str) -> tuple[str, str]:
 
 def _rates(text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(word) for word in text.split(",") if word)
+        return () if text == "none" else tuple(float(word) for word in text.split(",") if word)
     except ValueError:
         raise argparse.ArgumentTypeError(f"takes numbers with commas, got {text!r}") from None
 
