@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import math
+import shutil
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from test_conformance import ANSWERS, TOKENS, VOCAB, logits, scored
 from test_methods import request
 from tiny import tiny_model
 
+import skd_lab as skd
 from skd_lab.batch import collate
+from skd_lab.config import RunConfig
 from skd_lab.errors import UsageError
 from skd_lab.family import adaswitch, ckd, distillm, distillm2, minillm
 from skd_lab.losses import (
@@ -413,6 +416,25 @@ def test_an_objective_joins_the_methods_whose_text_it_is_made_for():
 def test_numbers_that_cannot_be_are_refused(name, settings, says):
     with pytest.raises(UsageError, match=says):
         get_objective(name, settings=settings)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_has_the_buffer_it_had(tmp_path):
+    settings = dict(
+        pair="tiny-qwen3", device="cpu", method="distillm", settings="fresh=0.5,fixed_share=1",
+        n_prompts=6, steps=4, batch_size=4, max_new_tokens=8, learning_rate=1e-3,
+        trace_prompts=0, save_every=2, keep_checkpoints=None, run_dir=str(tmp_path / "run"),
+    )  # fmt: skip
+    whole = skd.train(RunConfig(**settings), progress=False)
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-000004")
+    again = skd.train(RunConfig(**settings, resume=True), progress=False)
+    assert [step.metrics["loss"] for step in again.steps] == [
+        step.metrics["loss"] for step in whole.steps
+    ]
+    kept = torch.load(
+        tmp_path / "run" / "checkpoints" / "step-000002" / "memory.pt", weights_only=True
+    )
+    assert len(kept[0]["distillm"]["buffer"]) > 0
 
 
 FAMILY = [name for name in METHODS if METHODS[name].source.startswith("after")]

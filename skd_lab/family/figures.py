@@ -1,6 +1,6 @@
-"""One kind of figure for all cards: a dot a seed, the mean as a bar, the control hatched."""
+"""One kind of figure for all cards: a dot a seed, mean and sd; bars only where they begin at 0."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.figure import Figure
 
@@ -17,7 +17,7 @@ def bars(
     method: str | Sequence[str],
     control: str | Sequence[str],
 ) -> Figure:
-    """Panels side by side, one a metric: an arm a bar (mean), a line (sd), a dot a seed.
+    """Panels side by side, one a metric: an arm a mark (mean), a line (sd), a dot a seed.
 
     Args:
         rows: of all seeds.
@@ -32,32 +32,43 @@ def bars(
     figure = Figure(figsize=(3.4 * len(metrics) + 1.2, height), layout="constrained")
     panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     for panel, (metric, title) in zip(panels, metrics.items(), strict=True):
-        seen = []
-        for place, arm in enumerate(arms):
-            numbers = values(rows, arm, metric)
+        found = {arm: values(rows, arm, metric) for arm in arms}
+        low, high = _span(found.values())
+        margin = 0.15 * ((high - low) or 1.0)
+        # from 0 on, differences of a few percent would not be seen
+        from_zero = 0 <= low < 0.4 * high
+        for place, (arm, numbers) in enumerate(found.items()):
             if not numbers:
                 continue
             mean, sd = mean_sd(numbers)
             colour = METHOD if arm in methods else CONTROL if arm in controls else OTHER
-            hatch = "///" if arm in controls else None
-            panel.barh(
-                place, mean, height=0.62, color=colour, alpha=0.35, hatch=hatch, edgecolor=colour
-            )
+            if from_zero:
+                hatch = "///" if arm in controls else None
+                style = {"color": colour, "alpha": 0.35, "hatch": hatch, "edgecolor": colour}
+                panel.barh(place, mean, height=0.62, **style)
+            else:
+                panel.axhline(place, color="#e6e8ea", lw=6, zorder=0)
             panel.errorbar(mean, place, xerr=sd, color=INK, lw=1.2, capsize=3)
-            panel.plot(numbers, [place] * len(numbers), ".", color=colour, ms=5)
-            seen += [mean - sd, mean + sd, *numbers]
-        if seen:
-            low, high = min(seen), max(seen)
-            margin = 0.15 * ((high - low) or 1.0)
-            # a bar that starts at 0 would hide differences of a few percent
-            floor = 0.0 if low >= 0 and low < 0.4 * high else low - margin
-            panel.set_xlim(floor, high + margin)
+            panel.plot(mean, place, "s" if arm in controls else "D", color=colour, ms=7)
+            panel.plot(numbers, [place] * len(numbers), ".", color=INK, ms=4, alpha=0.6)
+        panel.set_xlim(0.0 if from_zero else low - margin, high + margin)
         panel.set_title(title, fontsize=9, loc="left", color=INK)
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_yticks(range(len(arms)), arms, fontsize=8)
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(arms) - 0.4, -0.6)
     for label, arm in zip(panels[0].get_yticklabels(), arms, strict=True):
         if arm in methods:
             label.set_fontweight("bold")
     return figure
+
+
+def _span(groups: Iterable[Sequence[float]]) -> tuple[float, float]:
+    """The smallest and the largest thing that is drawn."""
+    seen = [0.0, 1.0]
+    groups = [numbers for numbers in groups if numbers]
+    if groups:
+        ends = [mean_sd(numbers) for numbers in groups]
+        seen = [number for numbers in groups for number in numbers]
+        seen += [mean + side * sd for mean, sd in ends for side in (-1, 1)]
+    return min(seen), max(seen)
