@@ -102,7 +102,8 @@ class _Loop:
         """All remaining updates, then the student; KeyboardInterrupt if a signal asked for it."""
         config, main = self.config, self.accelerator.is_main_process
         if main:
-            session = describe_session(self.done, self.pair.student.device)
+            device, processes = self.pair.student.device, self.accelerator.num_processes
+            session = {**describe_session(self.done, device), "processes": processes}
             add_session(self.run_dir, session, resumed=config.resume)
         self.stop.done, self.stop.patient = self.done, True
         shown = Progress(config, self.data, self.done, shown=progress and main)

@@ -97,7 +97,8 @@ def test_every_gradient_is_the_same_on_both_and_that_of_one_process(alone, toget
 def test_the_first_process_alone_writes(together):
     first, second = seen(together, "curves")
     assert first["written"] and not second["written"]
-    assert json.loads((together[0] / "skd/environment.json").read_text())["sessions"]
+    sessions = json.loads((together[0] / "skd/environment.json").read_text())["sessions"]
+    assert [session["processes"] for session in sessions] == [2]
     traces = (together[0] / "skd/traces.ndjson").read_text().splitlines()
     headers = [json.loads(line) for line in traces if '"schema"' in line]
     assert [header["step"] for header in headers] == [0, 10, 20, 25]
