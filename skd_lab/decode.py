@@ -45,7 +45,7 @@ def decoding(way: str, device: torch.device) -> Iterator[None]:
     """How Decoders made inside run their steps: other costs, the same text.
 
     Args:
-        way: "plain"; "compiled", steps of one token by torch.compile, where layers.py knows the
+        way: "plain"; "compiled", steps of one token by torch.compile, where layers/ knows the
             model; or "recorded", every step as a CUDA graph.
         device: of the models.
 

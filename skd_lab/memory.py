@@ -16,13 +16,12 @@ from skd_lab.config import RunConfig, flag
 from skd_lab.encode import encode_examples
 from skd_lab.errors import DataError, UsageError
 from skd_lab.fakes import Needs
-from skd_lab.layers import FlatLayers
+from skd_lab.layers import LARGEST_COPY, FlatLayers
 from skd_lab.loading import load_config, load_tokenizer, usable_device
 from skd_lab.memory_plan import MemoryPlan
 from skd_lab.methods import get_method
 from skd_lab.models import places
 from skd_lab.objectives import get_objective
-from skd_lab.products import LARGEST_COPY
 from skd_lab.simulate import (
     Sizes,
     block_needs,
@@ -159,7 +158,7 @@ class _Planner:
         return fixed
 
     def _copied(self, model: Any, needs: Needs, dtype: str) -> float:
-        """Weights that a rollout rearranges (products.py): on a CPU, of the known models."""
+        """Weights that a rollout rearranges (layers/): on a CPU, of the known models."""
         plain = dtype == "float32" and self.config.mixed_precision == "no"
         small = needs["weights"] <= LARGEST_COPY
         return needs["weights"] * (

@@ -10,9 +10,8 @@ import pytest
 import torch
 from tiny import WINDOW, tiny_model
 
-from skd_lab import layers, products
 from skd_lab.decode import Decoder
-from skd_lab.layers import FlatLayers
+from skd_lab.layers import FlatLayers, flat, products
 from skd_lab.rollout import reference_rollout
 from skd_lab.step import teacher_states
 
@@ -113,7 +112,7 @@ def test_big_models_and_short_texts_are_decoded_from_the_weights_as_they_lie(mon
     with torch.no_grad():
         assert Decoder(model, PROMPTS, max_new_tokens=16)._flat.copied
         assert not Decoder(model, PROMPTS, max_new_tokens=15)._flat.copied
-        monkeypatch.setattr(layers, "LARGEST_COPY", 1000)
+        monkeypatch.setattr(flat, "LARGEST_COPY", 1000)
         assert not Decoder(model, PROMPTS, max_new_tokens=16)._flat.copied
 
 

@@ -24,7 +24,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from skd_lab.products import LARGEST_COPY, Norm, Product, can_rearrange, head_product
+from skd_lab.layers.products import LARGEST_COPY, Norm, Product, can_rearrange, head_product
 
 _KNOWN = {Qwen3ForCausalLM: Qwen3Config, Gemma3ForCausalLM: Gemma3TextConfig}
 _CAPTURING = "transformers.utils.output_capturing"

@@ -1,4 +1,4 @@
-"""Products with a model's weights, and norms, for decoding a few tokens at a time (layers.py).
+"""Products with a model's weights, and norms, for decoding a few tokens at a time (flat.py).
 
 A product of 40 rows and a wide matrix runs at two thirds of the processor's speed if the library
 has to rearrange the matrix in every call. Rearranged once for a rollout it runs at full speed:
