@@ -4,7 +4,7 @@ checkpoints/step-000040/student/        a plain Hugging Face folder; or
                         adapter/        of a student with adapters, these alone, as peft reads them
                         optimizer.pt    torch.save, read back with weights_only=True
                         memory.pt       in the same way, what a method keeps in each process
-                        state.json      step, loss scale, and the SHA-256 of every file
+                        state.json      step, run, loss scale, and the SHA-256 of every file
 """
 
 import contextlib
@@ -30,6 +30,8 @@ from skd_lab.loading import quiet_bars
 _LOG = logging.getLogger(__name__)
 
 _PREFIX = "step-"
+_FORMAT = 1
+"""Of a checkpoint's files; a larger number is written when an older version cannot read them."""
 
 
 def save_checkpoint(
@@ -43,6 +45,7 @@ def save_checkpoint(
     weights: Mapping[str, Tensor] | None = None,
     scaler: Mapping[str, Any] | None = None,
     memory: Sequence[Mapping[str, Any]] = (),
+    run: str | None = None,
 ) -> Path:
     """Write checkpoints/step-N atomically, then drop all but the newest ones.
 
@@ -60,6 +63,7 @@ def save_checkpoint(
         scaler: a loss scaler's state_dict: numbers alone.
         memory: what each process keeps from update to update, in their order: numbers, texts,
             tensors, and lists and dicts of them.
+        run: what the run is known by; newest_whole compares it.
 
     Raises:
         SkdError: on a full or read-only disk; checkpoints written before are untouched.
@@ -77,8 +81,9 @@ def save_checkpoint(
             torch.save([dict(one) for one in memory], temporary / "memory.pt")
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         sums = {path.relative_to(temporary).as_posix(): _sha256(path, sync=True) for path in files}
-        state = {"step": step, **({"scaler": dict(scaler)} if scaler else {}), "sha256": sums}
-        write_json_atomic(temporary / "state.json", state)
+        state = {"format": _FORMAT, "step": step, "run": run, "sha256": sums}
+        more = {"scaler": dict(scaler)} if scaler else {}
+        write_json_atomic(temporary / "state.json", state | more)
     saved = list_checkpoints(folder)
     behind = saved.index(target) + 1
     for other in saved[behind:] + ([] if keep is None else saved[: max(0, behind - keep)]):
@@ -132,16 +137,18 @@ def _number(path: Path) -> str:
     return path.name.removeprefix(_PREFIX)
 
 
-def newest_whole(folder: Path) -> tuple[Path, int] | None:
+def newest_whole(folder: Path, run: str | None = None) -> tuple[Path, int] | None:
     """The newest checkpoint that can be gone on from, and its step; None if there are none.
 
     A damaged one is passed over, and that is said.
 
     Args:
         folder: the run's checkpoints/ folder.
+        run: what the run is known by; None to take a checkpoint of any.
 
     Raises:
-        UsageError: if there are checkpoints and all of them are damaged.
+        UsageError: if there are checkpoints and all of them are damaged; if the newest whole one
+            is another run's, or a newer version's.
     """
     damage: list[str] = []
     for path in reversed(list_checkpoints(folder)):
@@ -152,6 +159,7 @@ def newest_whole(folder: Path) -> tuple[Path, int] | None:
             continue
         if damage:
             _LOG.warning("%s Going on from %s instead.", " ".join(damage), path.name)
+        _require_own(path, run)
         return path, step
     if damage:
         raise UsageError(
@@ -159,6 +167,21 @@ def newest_whole(folder: Path) -> tuple[Path, int] | None:
             "one of them, or start again with --overwrite."
         )
     return None
+
+
+def _require_own(path: Path, run: str | None) -> None:
+    state = read_json(path / "state.json")
+    if state.get("format", 1) > _FORMAT:
+        raise UsageError(
+            f"{path} was written by a newer skd_lab, in format {state['format']}; this one reads "
+            f"up to {_FORMAT}. Update skd_lab, or remove it to go on from an older checkpoint."
+        )
+    if None not in (run, state.get("run")) and run != state["run"]:
+        raise UsageError(
+            f"{path} is of another run: it was made with another configuration than this run "
+            "folder's. Remove it (an older checkpoint of this run is then taken), or start again "
+            "with --overwrite."
+        )
 
 
 def read_checkpoint(path: Path) -> int:

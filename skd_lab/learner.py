@@ -46,6 +46,7 @@ class Learner:
         accelerator: of this process.
         run_dir: has the checkpoints.
         memory: what the method keeps from update to update; a checkpoint's is put into it.
+        run: what the run is known by: another one's checkpoints are refused.
 
     Attributes:
         module: the loss as accelerate prepared it, or sharded.
@@ -65,15 +66,16 @@ class Learner:
         accelerator: Accelerator,
         run_dir: Path,
         memory: dict[str, Any],
+        run: str | None = None,
     ) -> None:
         self.config, self.pair, self.run_dir = config, pair, run_dir
-        self.accelerator, self.memory = accelerator, memory
+        self.accelerator, self.memory, self.run = accelerator, memory, run
         student = pair.student
         pair.teacher.requires_grad_(False)
         self.scorer = pair.teacher if objective.asks_teacher else None
         checkpoint, self.saved = None, None
         if config.resume:
-            checkpoint, self.saved = load_weights(run_dir, student, config.dtype)
+            checkpoint, self.saved = load_weights(run_dir, student, config.dtype, run)
         require_same(accelerator, self.saved or 0, run_dir)
         module = StudentLoss(
             student, objective, self.scorer, pair.vocab_size, config.loss_temperature, memory
@@ -193,6 +195,7 @@ class Learner:
                 self.pair.student,
                 self.pair.tokenizer,
                 keep=self.config.keep_checkpoints,
+                run=self.run,
                 **parts,
             )
         self.saved = done

@@ -3,6 +3,7 @@
 Cheap checks come first and models are loaded late, so that a wrong flag costs no waiting.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -163,6 +164,20 @@ def _check_run_dir(config: RunConfig) -> Path:
 def saved_config(config: RunConfig) -> dict[str, object]:
     """A configuration as the run folder holds it: without how this session was started."""
     return {**config.to_dict(), "resume": False, "overwrite": False}
+
+
+def fingerprint(config: RunConfig) -> str:
+    """What a run is known by: a digest of all that decides it and is not a default.
+
+    A field that a later version adds does not change it.
+    """
+    defaults = {field.name: field.default for field in fields(RunConfig)}
+    decides = {
+        name: value
+        for name, value in json.loads(config.to_json()).items()
+        if name not in _MAY_CHANGE and value != defaults[name]
+    }
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_saved_config(path: Path) -> dict[str, object]:

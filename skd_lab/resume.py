@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from skd_lab.adapters import has_adapters, load_adapter
 from skd_lab.checkpoints import load_memory, load_optimizer_state, newest_whole
+from skd_lab.errors import UsageError
 from skd_lab.files import read_jsonl, read_text, to_json, write_text_atomic
 from skd_lab.loading import load_model
 from skd_lab.records import StepRecord, dumps_traces, loads_traces
@@ -23,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def load_weights(
-    run_dir: Path, student: PreTrainedModel, dtype: str
+    run_dir: Path, student: PreTrainedModel, dtype: str, run: str | None = None
 ) -> tuple[Path, int] | tuple[None, None]:
     """Put the newest whole checkpoint's weights, or its adapters, into the student, in place.
 
@@ -31,14 +32,16 @@ def load_weights(
         run_dir: the run folder.
         student: as it was made for the run, not sharded yet.
         dtype: the run's type of weights.
+        run: what the run is known by.
 
     Returns:
         The checkpoint and the updates done then; Nones if the run has no checkpoint yet.
 
     Raises:
-        UsageError: if there are checkpoints and all of them are damaged.
+        UsageError: if there are checkpoints and all of them are damaged, or the newest is another
+            run's, another version's, or of another student.
     """
-    found = newest_whole(run_dir / "checkpoints")
+    found = newest_whole(run_dir / "checkpoints", run)
     if found is None:
         return None, None
     path, step = found
@@ -46,7 +49,13 @@ def load_weights(
         load_adapter(path / "adapter", student)
     else:
         saved = load_model(path / "student", dtype=dtype, device="cpu")
-        student.load_state_dict(saved.state_dict())
+        try:
+            student.load_state_dict(saved.state_dict())
+        except RuntimeError as error:
+            raise UsageError(
+                f"The student in {path} is not the one to go on with: {_first_fault(error)} Give "
+                "the models that the run was started with."
+            ) from error
     return path, step
 
 
@@ -113,6 +122,11 @@ def records_so_far(run_dir: Path, step: int) -> list[StepRecord]:
     path = run_dir / "steps.jsonl"
     records = read_jsonl(path) if path.exists() else []
     return [StepRecord.from_json(to_json(record)) for record in records if _stays(record, step)]
+
+
+def _first_fault(error: RuntimeError) -> str:
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines[1:] if line), lines[0]).rstrip(".") + "."
 
 
 def _stays(record: dict[str, Any], step: int | None) -> bool:

@@ -23,7 +23,7 @@ from skd_lab.halving import LESS_TEXT, with_half
 from skd_lab.learner import Learner
 from skd_lab.loading import usable_device
 from skd_lab.models import Pair
-from skd_lab.prepare import Prepared, prepare, prompt_order, saved_config
+from skd_lab.prepare import Prepared, fingerprint, prepare, prompt_order, saved_config
 from skd_lab.processes import lost_processes_said, of_all, start_processes
 from skd_lab.progress import Progress
 from skd_lab.records import Rollout, StepRecord
@@ -89,7 +89,13 @@ class _Loop:
         self.accelerator, self.memory = accelerator, prepared.memory
         config = self.config
         self.learner = Learner(
-            config, self.pair, prepared.objective, accelerator, self.run_dir, self.memory
+            config,
+            self.pair,
+            prepared.objective,
+            accelerator,
+            self.run_dir,
+            self.memory,
+            fingerprint(config),
         )
         stop.saved, self.done = self.learner.saved, self.learner.saved or 0
         self.clock = PhaseClock()

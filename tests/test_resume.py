@@ -1,6 +1,8 @@
 """A run that was stopped, killed or damaged goes on to what an uninterrupted one gives."""
 
+import dataclasses
 import json
+import shutil
 import signal
 import threading
 
@@ -230,6 +232,28 @@ def test_a_run_of_a_version_with_fewer_fields_goes_on(tmp_path, at_update):
         train(config(run_dir, steps=2, warmup_steps=0, resume=True, loss_temperature=2.0))
     assert main(["train", "--run-dir", str(run_dir), "--resume", "--quiet"]) == 0
     assert len(skd.Run(run_dir).steps) == 2
+
+
+def test_a_checkpoint_of_another_run_student_or_version_is_refused(tmp_path):
+    short = dict(steps=2, warmup_steps=0, trace_prompts=0, eval_every=None)
+    for name, more in (("mine", {}), ("other", {"gamma": 2})):
+        train(config(tmp_path / name, **short, **more))
+    ours, theirs = (tmp_path / name / "checkpoints/step-000002" for name in ("mine", "other"))
+    shutil.rmtree(ours)
+    shutil.copytree(theirs, ours)
+    with pytest.raises(UsageError, match="step-000002 is of another run.*--overwrite"):
+        train(config(tmp_path / "mine", **short, resume=True))
+    state = json.loads((ours / "state.json").read_text())
+    (ours / "state.json").write_text(json.dumps(state | {"format": 2}))
+    with pytest.raises(UsageError, match="newer skd_lab, in format 2; this one reads up to 1"):
+        train(config(tmp_path / "mine", **short, resume=True))
+    del state["run"], state["format"]  # as versions before these two wrote it
+    (ours / "state.json").write_text(json.dumps(state))
+    pairs = [skd.load_pair("tiny-qwen3", device="cpu") for _ in range(2)]
+    bigger = dataclasses.replace(pairs[0], student=pairs[1].teacher)
+    with pytest.raises(UsageError, match="is not the one to go on with.*Give the models"):
+        skd.train(config(tmp_path / "mine", **short, resume=True), pair=bigger, progress=False)
+    assert len(train(config(tmp_path / "mine", **short, resume=True)).steps) == 2
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"steps": 10'])
