@@ -62,7 +62,7 @@ def roll(write=interleaved_rollout, gamma=4, eos=EOS, **settings):
         {"accept_top_k": 4, "replacement": "student_in_top_k"},
         {"write": speculative_rollout},
     ],
-    ids=str,
+    ids=["some", "all", "adaptive", "by_student", "lossless"],
 )
 def test_the_text_and_its_record_do_not_change(settings, eos, monkeypatch):
     plain = roll(eos=eos, **settings)
