@@ -39,10 +39,14 @@ def same(mine, theirs):
         {"lora_rank": 2, "lora_dropout": 0.1, "gradient_checkpointing": True},
         {"lora_rank": 2, "dtype": "bfloat16"},
         {"dtype": "bfloat16", "learning_rate": 1e-4},
+        {"teacher_quantised": "4bit"},
+        {"teacher_quantised": "8bit", "student_quantised": "8bit", "lora_rank": 2},
     ],
-    ids=["adapters", "adapters on bfloat16", "bfloat16 with masters"],
+    ids=["adapters", "adapters on bfloat16", "masters", "teacher in 4 bits", "student in 8 bits"],
 )
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, changes):
+    if "teacher_quantised" in changes:
+        pytest.importorskip("bitsandbytes")
     straight = run(tmp_path / "straight", **changes)
     again = stopped_and_gone_on_with(tmp_path / "again", **changes)
     assert same(straight.student, again.student)
