@@ -97,6 +97,7 @@ def gather(place: Place) -> list[dict[str, Any]]:
     return sorted(
         rows.values(),
         key=lambda row: (
+            row["method"] == "teacher",
             int(str(row.get("start", "sft0")).removeprefix("sft")),
             order.index(row["method"]),
             row.get("seed", 0),
