@@ -21,6 +21,8 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 RESULTS = Path(__file__).parent / "results" / "memory.json"
+PAGE = Path(__file__).parent.parent / "docs" / "memory.md"
+_MARKS = ("<!-- measured -->\n", "<!-- end -->\n")
 WORDS = 32_000
 
 
@@ -53,7 +55,7 @@ CASES = [
         dict(method="skd", microbatch_size=8, gradient_checkpointing=True),
     ),
     Case(
-        "qwen2, supervised_kd, LoRA", "Qwen2", _LARGE, _LARGE,
+        "gemma3, supervised_kd, LoRA", "Gemma3", _LARGE, _LARGE,
         dict(
             method="supervised_kd", lora_rank=16, batch_size=6, microbatch_size=6,
             max_prompt_tokens=208,
@@ -61,7 +63,7 @@ CASES = [
     ),
     Case("gemma2, sft", "Gemma2", _LARGE, _SMALL, dict(method="sft")),
     Case(
-        "llama, skd, bfloat16 with masters", "Llama", _LARGE, _LARGE,
+        "qwen3, skd, bfloat16 with masters", "Qwen3", _LARGE, _LARGE,
         dict(method="skd", dtype="bfloat16", batch_size=2, max_prompt_tokens=48),
     ),
 ]  # fmt: skip
@@ -102,7 +104,7 @@ def build(case: Case, folder: Path) -> dict[str, Any]:
     rows = [
         {
             "prompt": " ".join(prompt[i:] + prompt[:i]),
-            "reference": " ".join(prompt[: run["max_new_tokens"] - 1]),
+            "completion": " " + " ".join(prompt[: run["max_new_tokens"] - 1]),
         }
         for i in range(run["batch_size"] + 8)  # some of them are kept for validation
     ]
@@ -197,6 +199,22 @@ def save(row: dict[str, Any]) -> None:
     rows = {old["case"]: old for old in known} | {row["case"]: row}
     ordered = [rows[case.name] for case in CASES if case.name in rows]
     RESULTS.write_text(json.dumps(ordered, indent=2) + "\n", encoding="utf-8")
+    before, rest = PAGE.read_text(encoding="utf-8").split(_MARKS[0])
+    after = rest.split(_MARKS[1])[1]
+    text = before + _MARKS[0] + table(ordered) + _MARKS[1] + after
+    PAGE.write_text(text, encoding="utf-8")
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| configuration (CPU) | estimated | measured | estimated / measured | worst time |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        sizes = " | ".join(f"{row[key] / 2**30:.2f} GiB" for key in ("estimated", "measured"))
+        lines.append(f"| {row['case']} | {sizes} | {row['ratio']:.2f} | {row['worst']} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
