@@ -47,7 +47,7 @@ def alone(tmp_path_factory):
     folder, gradients, short = tmp_path_factory.mktemp("alone"), {}, {}
     with first_gradients(gradients):
         run(folder, "skd")
-    for name in ("on_policy_kd", "supervised_kd", "lora"):
+    for name in ("on_policy_kd", "supervised_kd"):
         run(folder, name)
     with first_gradients(short):
         run(folder, "short")
@@ -65,7 +65,7 @@ def together(tmp_path_factory):
         shutil.copy(folder / name / "steps.jsonl", folder / f"{name}.jsonl")
     going_on = [f"resumed:{name}" for name in ("short-begun", *KILLS)]
     jobs = ("curves", "stopped_and_resumed", "refusals", "no_memory", "sharded")
-    reports = launch(folder, *jobs, *going_on)
+    reports = launch(folder, *jobs, *going_on, "whole:lora-whole")
     # accelerate and torchrun may start one process and say nothing
     assert [report["processes"] for report in reports] == [2, 2]
     return folder, reports
@@ -169,7 +169,9 @@ def test_a_process_that_is_killed_leaves_a_run_that_goes_on(alone, together, nam
     done = len((together[0] / f"{name}.jsonl").read_text().splitlines())
     assert 2 <= done < 8  # it was in the middle
     assert [job["steps"] for job in seen(together, f"resumed:{name}")] == [8, 8]
-    uninterrupted = alone[0] / name.partition("-")[0]
+    # a quantised teacher's float32 depends on how many rows there are: compared with two processes
+    own = name == "lora-killed"
+    uninterrupted = together[0] / "lora-whole" if own else alone[0] / "short"
     assert_same_curve(curve(together[0] / name), curve(uninterrupted), 1e-12)
     files = [folder / "student/model.safetensors" for folder in (together[0] / name, uninterrupted)]
     one, other = map(load_file, files)

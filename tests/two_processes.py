@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "short": {"method": "skd", "steps": 8, "max_new_tokens": 24, "save_every": 3},
     "lora": {"method": "skd", "steps": 8, "save_every": 3, "lora_rank": 2},
 }
+if find_spec("bitsandbytes"):  # a 4-bit teacher computes in float32
+    RUNS["lora"] |= {"teacher_quantised": "4bit", "teacher_dtype": "float32"}
 """Runs, by the first word of their names."""
 
 
@@ -277,6 +280,11 @@ def killed(folder: Path, name: str, which: str, point: str) -> dict:
     return {}
 
 
+def whole(folder: Path, name: str) -> dict:
+    """A run that nothing disturbs."""
+    return {"steps": len(run(folder, name).steps)}
+
+
 def resumed(folder: Path, name: str) -> dict:
     """Go on with a run that one process began, or that was killed."""
     return {"steps": len(run(folder, name, resume=True).steps)}
@@ -284,7 +292,9 @@ def resumed(folder: Path, name: str) -> dict:
 
 JOBS = {
     job.__name__: job
-    for job in (*(curves, stopped_and_resumed, resumed, refusals, no_memory, sharded, killed),)
+    for job in (
+        *(curves, stopped_and_resumed, whole, resumed, refusals, no_memory, sharded, killed),
+    )
 }
 
 
