@@ -20,9 +20,10 @@ from skd_lab.errors import UsageError
 Divergence = Callable[[Tensor, Tensor], Tensor]
 """(student log-probabilities, teacher log-probabilities) -> nats, as in `losses.py`."""
 
-# Elements of one [chunk, vocabulary] tensor, about eight of which live at a time. On a CPU they
-# should stay in its cache, but matrix products of few tokens are slow: docs/performance.md.
-_CPU_ELEMENTS, _ACCELERATOR_ELEMENTS, _SHORTEST_CHUNK = 2**18, 2**25, 128
+
+def chunk_size(ids: int, device: str) -> int:
+    """Tokens projected at once. On a CPU about eight tensors [tokens, ids] should fit its cache."""
+    return max(128, (2**18 if device == "cpu" else 2**25) // ids)  # fewer are slow: performance.md
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,8 +208,7 @@ def _chunked(
     if not temperature > 0:
         raise UsageError(f"the loss temperature must be above 0, got {temperature}. Use 1.0.")
     if chunk_tokens is None:
-        elements = _CPU_ELEMENTS if hidden.device.type == "cpu" else _ACCELERATOR_ELEMENTS
-        chunk_tokens = max(_SHORTEST_CHUNK, elements // projection.size)
+        chunk_tokens = chunk_size(projection.size, hidden.device.type)
     if chunk_tokens < 1:
         raise UsageError(f"chunk_tokens must be at least 1, got {chunk_tokens}. Use None.")
     # Gradients of about 1 survive float16, where those of 1 / (tokens of the window) may not.
