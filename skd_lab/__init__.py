@@ -9,6 +9,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from skd_lab.bundle import bundled_starts as bundled_starts
     from skd_lab.compare import run_grid as run_grid
     from skd_lab.config import RunConfig as RunConfig
     from skd_lab.drafts import draft_report as draft_report
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "bundle": ["bundled_starts"],
     "compare": ["run_grid"],
     "config": ["RunConfig"],
     "drafts": ["draft_report"],

@@ -66,7 +66,7 @@ class RunFields:
     data_path: str | None = None
     """File or folder to read instead of the task's own source."""
     n_prompts: int | None = None
-    """Training prompts. All if left out (of a generated task, with a bundled pair, 100 to 1300)."""
+    """Training prompts. All if left out (a bundled pair: 1000 or 4000 of a generated task)."""
     max_prompt_tokens: int = 1024
     """Longest prompt, in tokens."""
     over_long: OVER_LONG = "drop"

@@ -4,7 +4,6 @@ Ids are what the two models share: the tokenizers' id maps are compared here, on
 are cut to the shared real ids everywhere else, so no other room sees padded ids.
 """
 
-import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,9 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from skd_lab.bundle import BUNDLED as BUNDLED
+from skd_lab.bundle import bundled_folders
+from skd_lab.bundle import bundled_pairs as bundled_pairs
 from skd_lab.cache import supports_rollback
 from skd_lab.errors import SkdError, TokenizerMismatchError, UsageError
 from skd_lab.loading import attention_reason, load_model, load_tokenizer
@@ -19,9 +21,6 @@ from skd_lab.projection import Projection
 from skd_lab.templates import ChatTemplate
 
 _log = logging.getLogger(__name__)
-
-BUNDLED = Path(__file__).parent / "bundled"
-"""Where the package keeps its own pairs."""
 
 
 @dataclass(kw_only=True)
@@ -44,14 +43,10 @@ class Pair:
     """What was loaded, for a person to read."""
 
 
-def bundled_pairs() -> list[str]:
-    """Names of the pairs that come with the package."""
-    return sorted(path.parent.name for path in BUNDLED.glob("*/pair.json"))
-
-
 def load_pair(
     name: str | None = None,
     *,
+    start: str | None = None,
     student: str | Path | None = None,
     teacher: str | Path | None = None,
     dtype: str = "float32",
@@ -64,6 +59,7 @@ def load_pair(
 
     Args:
         name: a bundled pair; see bundled_pairs().
+        start: another student of the bundled pair than its own; see bundled_starts().
         student: folder or Hub id; replaces the bundled pair's student where both are given.
         teacher: likewise.
         dtype: of the weights: float32, bfloat16, float16 or float64.
@@ -78,7 +74,7 @@ def load_pair(
         SkdError: if the weights hold numbers that are not finite.
         TokenizerMismatchError: if the two tokenizers give an id different meanings.
     """
-    student, teacher = places(name, student, teacher)
+    student, teacher = places(name, student, teacher, start)
     names = {"student": _short(student), "teacher": _short(teacher)}
     tokenizer, theirs = load_tokenizer(student), load_tokenizer(teacher)
     pair = make_pair(
@@ -99,7 +95,10 @@ def load_pair(
 
 
 def places(
-    name: str | None, student: str | Path | None = None, teacher: str | Path | None = None
+    name: str | None,
+    student: str | Path | None = None,
+    teacher: str | Path | None = None,
+    start: str | None = None,
 ) -> tuple[str | Path, str | Path]:
     """Where a pair's student and teacher lie: folders or Hub ids.
 
@@ -107,19 +106,14 @@ def places(
         name: a bundled pair.
         student: replaces the bundled pair's.
         teacher: likewise.
+        start: another student of the bundled pair; see bundled_starts().
 
     Raises:
         UsageError: for an unknown name, or if one of the two is not named.
     """
     if name is not None:
-        if name not in bundled_pairs():
-            raise UsageError(
-                f"There is no bundled pair '{name}'. Choose one of: {', '.join(bundled_pairs())}; "
-                "or give a student and a teacher by folder or Hub id."
-            )
-        folders = json.loads((BUNDLED / name / "pair.json").read_text(encoding="utf-8"))
-        student = student or BUNDLED / name / folders["student"]
-        teacher = teacher or BUNDLED / name / folders["teacher"]
+        folders = bundled_folders(name, start)
+        student, teacher = student or folders[0], teacher or folders[1]
     if student is None or teacher is None:
         raise UsageError(
             "A pair is a student and a teacher: name both by folder or Hub id, or a bundled pair "

@@ -7,17 +7,25 @@ from skd_lab.config import RunConfig
 
 # 25 of 512 ids is already on-policy-like; rates are for models of this size
 _TINY = {"accept_top_k": 3, "gamma": 4, "learning_rate": 1e-3}
-PRESETS: dict[str, dict[str, Any]] = {
-    "tiny-qwen3": {**_TINY, "max_new_tokens": 64},
-    "tiny-qwen3-arithmetic": {**_TINY, "max_new_tokens": 48, "task": "arithmetic"},
+_TASKS: dict[str, dict[str, Any]] = {
+    "": {"max_new_tokens": 64},
+    "-arithmetic": {"max_new_tokens": 48, "task": "arithmetic"},
+    "-translation": {"max_new_tokens": 48, "task": "translation"},
+    "-instruction": {"max_new_tokens": 96, "task": "instruction"},
 }
-"""Defaults that fit a bundled pair, where they differ from the paper's."""
+PRESETS: dict[str, dict[str, Any]] = {
+    f"{family}{name}": {**_TINY, **preset}
+    for family in ("tiny-qwen3", "tiny-gemma3")
+    for name, preset in _TASKS.items()
+}
+"""Defaults that fit a bundled pair, where they differ from the paper's. The first is the default
+pair, and of two pairs for a task the first is the task's."""
 
 GENERATED_PROMPTS = {
-    "summaries": 100,
-    "arithmetic": 1300,
+    "summaries": 1000,
+    "arithmetic": 1000,
     "translation": 1000,
-    "instruction": 1000,
+    "instruction": 4000,
 }
 """n_prompts for a bundled pair on a task without end; on the pair's own task, those its student was
 fine-tuned on. Files and data sets are used whole."""
@@ -34,7 +42,7 @@ def with_preset(values: Mapping[str, Any]) -> RunConfig:
     """
     given = {key: value for key, value in values.items() if value is not None}
     if not any(key in given for key in ("pair", "student", "teacher")):
-        made_for = {preset.get("task"): pair for pair, preset in PRESETS.items()}
+        made_for = {preset.get("task"): pair for pair, preset in reversed(PRESETS.items())}
         given["pair"] = made_for.get(given.get("task"), "tiny-qwen3")
     preset = dict(PRESETS.get(given.get("pair", ""), {}))
     task = given.get("task", preset.get("task", RunConfig.task))

@@ -1,95 +1,120 @@
-"""How the bundled pairs are made: tokenizer, teacher, student, from generated text alone.
+"""How the bundled pairs are made: tokenizer, teacher, students, from generated text alone.
 
-A pair needs no download and no data: the tasks write their own examples. The teacher sees every
-problem once; the student repeats some prompts, so that it is good at some things and wrong about
-others: what a student is before distillation.
+A family needs no download and no data: the tasks write their own examples. One teacher learns all
+four tasks and sees every problem once; a student of the same family repeats the prompts of one
+task, few or many of them, so that it is good at some things and wrong about others: what a student
+is before distillation.
 """
 
 import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from skd_lab.cards import Scores, model_card
 from skd_lab.encode import encode_examples
 from skd_lab.errors import RunExistsError, UsageError
 from skd_lab.evaluate import evaluate_generator
 from skd_lab.files import disk_errors, replace_folder, write_json_atomic, write_text_atomic
-from skd_lab.loading import load_tokenizer
-from skd_lab.models import BUNDLED, load_pair
-from skd_lab.recipes import BASE, RECIPES, Recipe, make_model, make_tokenizer, task_of
-from skd_lab.records import EvalReport
-from skd_lab.starts import fine_tune
+from skd_lab.loading import load_model
+from skd_lab.models import make_pair
+from skd_lab.recipes import (
+    DEFAULT_START,
+    FAMILIES,
+    STARTS,
+    TASKS,
+    Recipe,
+    make_model,
+    make_tokenizer,
+    pair_name,
+)
+from skd_lab.starts import fine_tune, save_model
 from skd_lab.tasks import get_task
 from skd_lab.tokenizer import CONTEXT
 
+_SHARED = "multitask"
+"""The start that all pairs of a family have in common; it lies with the first."""
+
 
 def pretrain(
-    name: str = "tiny-qwen3",
+    family: str = "tiny-qwen3",
     out_dir: str | Path | None = None,
     *,
-    recipes: Mapping[str, Recipe] | None = None,
+    teacher: Recipe | None = None,
+    starts: Mapping[str, Mapping[str, Recipe]] | None = None,
     held_out: int = 1000,
     overwrite: bool = False,
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Make a bundled pair from scratch: on one CPU thread about eight minutes for tiny-qwen3, 15
-    for tiny-qwen3-arithmetic.
+    """Make a family of bundled pairs from scratch: on one CPU thread about 50 minutes.
 
     An interrupted call goes on from its last checkpoint when it is made again; the checkpoints
-    stay beside the pair, in `<out_dir>-runs`, until they are deleted.
+    stay beside the family, in `<out_dir>-runs`, until they are deleted.
 
     Args:
-        name: of the pair, a key of RECIPES.
-        out_dir: folder of the finished pair; `runs/pretrain/<name>` if None.
-        recipes: "teacher" and "student", in place of the pair's own.
-        held_out: test prompts for the scores on the model cards.
-        overwrite: replace a pair that is already there, and train it anew.
+        family: a key of FAMILIES.
+        out_dir: folder of the finished pairs; `runs/pretrain/<family>` if None.
+        teacher: in place of the family's own recipe.
+        starts: in place of STARTS; by pair, then by name.
+        held_out: prompts of each split for the scores on the model cards.
+        overwrite: replace pairs that are already there, and train them anew.
         progress: show bars.
         say: told in a sentence what happens next.
 
     Returns:
-        out_dir, with student/ and teacher/ (plain Hugging Face folders with the tokenizer),
-        pair.json and SHA256SUMS. `load_pair(student=..., teacher=...)` takes the two folders.
+        out_dir, with a folder for each pair: pair.json, SHA256SUMS and plain Hugging Face folders
+        with the tokenizer: student/ (the start of DEFAULT_START), student-<start>/ for the other
+        starts, and in the first pair's teacher/ and student-multitask/ for all of them.
 
     Raises:
-        UsageError: there is no such pair.
-        RunExistsError: there is a pair in out_dir already.
+        UsageError: there is no such family.
+        RunExistsError: there are pairs in out_dir already.
     """
-    if name not in RECIPES:
-        raise UsageError(f"no recipe for a pair {name!r}. Choose one of: {', '.join(RECIPES)}.")
-    out = Path(out_dir or Path("runs") / "pretrain" / name)
+    if family not in FAMILIES:
+        raise UsageError(
+            f"no recipe for a family {family!r}. Choose one of: {', '.join(FAMILIES)}."
+        )
+    out = Path(out_dir or Path("runs") / "pretrain" / family)
     runs = out.with_name(f"{out.name}-runs")
-    if (out / "pair.json").exists() and not overwrite:
+    if (out / family / "pair.json").exists() and not overwrite:
         raise RunExistsError(
-            f"There is already a pair in {out}. Replace it (--overwrite), or choose another folder."
+            f"There are already pairs in {out}. Replace them (--overwrite), or choose another "
+            "folder."
         )
     if overwrite:
         shutil.rmtree(runs, ignore_errors=True)
-    recipes = recipes or RECIPES[name]
-    say("tokenizer: training" if name == BASE else f"tokenizer: of {BASE}")
-    tokenizer = make_tokenizer() if name == BASE else _base_tokenizer()
+    recipes = _recipes(family, teacher or FAMILIES[family], starts or STARTS)
+    say("tokenizer: training")
+    tokenizer = make_tokenizer()
     models, cpu_seconds = {}, {}
-    for role in ("teacher", "student"):
-        recipe = recipes[role]
-        models[role] = make_model(recipe, tokenizer)
-        say(f"{role}: {models[role].num_parameters():,} weights, {recipe.steps} updates")
-        cpu_seconds[role] = fine_tune(models[role], tokenizer, recipe, runs / role, name, progress)
+    for place, recipe in recipes.items():
+        models[place] = make_model(recipe, tokenizer)
+        say(f"{place}: {models[place].num_parameters():,} weights, {recipe.steps} updates")
+        run_dir = runs / place.replace("/", "-")
+        cpu_seconds[place] = fine_tune(models[place], tokenizer, recipe, run_dir, progress)
     with disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
-        for role, model in models.items():
-            _save(model, tokenizer, temporary / role)
-        say(f"evaluating both on {held_out} held-out prompts")
-        reports = _score(temporary, name, held_out)
-        _describe(temporary, name, recipes, models, cpu_seconds, reports)
+        say(f"evaluating all on {held_out} held-out prompts a task")
+        for place, model in models.items():
+            save_model(model, tokenizer, temporary / place)
+        scores = {}
+        for place, recipe in recipes.items():
+            scores[place] = _score(temporary / place, tokenizer, recipe, held_out)
+            card = model_card(
+                family, place, recipe, models[place], cpu_seconds[place], scores[place]
+            )
+            write_text_atomic(temporary / place / "README.md", card)
+        for task in TASKS:
+            _describe(temporary, family, task, recipes, scores)
+            _list_files(temporary / pair_name(family, task))
         temporary.chmod(0o755)
         replace_folder(temporary, out)
     finally:
@@ -97,66 +122,83 @@ def pretrain(
     return out
 
 
-def _base_tokenizer() -> PreTrainedTokenizerBase:
-    """The tokenizer of the pair BASE, so that it is saved byte for byte as it lies there."""
-    tokenizer = load_tokenizer(BUNDLED / BASE / "student")
-    for name in ("is_local", "local_files_only"):  # where it came from is none of a file's business
-        tokenizer.init_kwargs.pop(name, None)
-    return tokenizer
+def places_of(family: str, task: str) -> dict[str, str]:
+    """Where the models of a pair lie in their family's folder: the teacher, and every start."""
+    pair, starts = pair_name(family, task), {}
+    for start in STARTS[pair]:
+        folder = "student" if start == DEFAULT_START[task] else f"student-{start}"
+        starts[start] = f"{family if start == _SHARED else pair}/{folder}"
+    return {"teacher": f"{family}/teacher", **starts}
 
 
-def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """A plain Hugging Face folder; weights in bfloat16, half the size at no loss in score."""
-    model.to(torch.bfloat16).save_pretrained(folder)  # type: ignore[arg-type]
-    tokenizer.save_pretrained(folder)
+def _recipes(
+    family: str, teacher: Recipe, starts: Mapping[str, Mapping[str, Recipe]]
+) -> dict[str, Recipe]:
+    """Every model of a family once, by the folder where it will lie."""
+    found = {f"{family}/teacher": teacher}
+    for task in TASKS:
+        for start, place in places_of(family, task).items():
+            if start != "teacher":
+                found[place] = starts[pair_name(family, task)][start]
+    return found
 
 
-def _score(folder: Path, name: str, held_out: int) -> dict[str, EvalReport]:
-    """Greedy scores of the models as saved, on the first prompts of the test split."""
-    pair = load_pair(student=folder / "student", teacher=folder / "teacher", device="cpu")
-    task = get_task(task_of(name))
-    encoded = encode_examples(
-        pair.tokenizer,
-        task.load("test", held_out),
-        max_prompt_tokens=CONTEXT // 2,
-        over_long="error",
-        vocab_size=pair.vocab_size,
-    ).encoded
-    return {
-        role: evaluate_generator(
-            model, pair, task, encoded, max_new_tokens=task.max_new_tokens, name=role
-        )
-        for role, model in (("student", pair.student), ("teacher", pair.teacher))
-    }
+def _score(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, held_out: int
+) -> Scores:
+    """Greedy scores of a model as saved: by its tasks and held-out splits, the first prompts."""
+    model: PreTrainedModel = load_model(folder, device="cpu")
+    pair = make_pair(model, model, tokenizer)
+    scores: Scores = {}
+    for name in recipe.prompts:
+        task = get_task(name)
+        for split in ("test", "unseen") if "unseen" in task.splits else ("test",):
+            encoded = encode_examples(
+                tokenizer,
+                task.load(split, held_out),
+                max_prompt_tokens=CONTEXT // 2,
+                over_long="error",
+                vocab_size=pair.vocab_size,
+            ).encoded
+            report = evaluate_generator(
+                model, pair, task, encoded, max_new_tokens=task.max_new_tokens, name=name
+            )
+            scores.setdefault(name, {})[split] = {"n": report.n, "metrics": report.metrics}
+    return scores
 
 
 def _describe(
-    folder: Path,
-    name: str,
+    root: Path,
+    family: str,
+    task: str,
     recipes: Mapping[str, Recipe],
-    models: Mapping[str, PreTrainedModel],
-    cpu_seconds: Mapping[str, float],
-    reports: Mapping[str, EvalReport],
+    scores: Mapping[str, Scores],
 ) -> None:
-    """Cards, pair.json and the list of checksums."""
-    for role, model in models.items():
-        card = model_card(
-            name, role, recipes[role], model.num_parameters(), cpu_seconds[role], reports[role]
-        )
-        write_text_atomic(folder / role / "README.md", card)
-    write_json_atomic(
-        folder / "pair.json",
-        {
-            "name": name,
-            "student": "student",
-            "teacher": "teacher",
-            "task": task_of(name),
-            "held_out": {
-                role: {"n": report.n, "metrics": report.metrics} for role, report in reports.items()
-            },
-            "recipes": {role: vars(recipe) for role, recipe in recipes.items()},
-        },
-    )
+    """pair.json of one pair."""
+    pair, places = pair_name(family, task), places_of(family, task)
+    paths = {
+        name: place.removeprefix(f"{pair}/") if place.startswith(f"{pair}/") else f"../{place}"
+        for name, place in places.items()
+    }
+    by_name = {"student": scores[places[DEFAULT_START[task]]][task]}
+    by_name |= {name: scores[place][task] for name, place in places.items()}
+    about: dict[str, Any] = {
+        "name": pair,
+        "family": family,
+        "task": task,
+        "student": paths[DEFAULT_START[task]],
+        "teacher": paths["teacher"],
+        "starts": {name: path for name, path in paths.items() if name != "teacher"},
+        "held_out": {name: splits["test"] for name, splits in by_name.items()},
+        "recipes": {name: asdict(recipes[place]) for name, place in places.items()},
+    }
+    if "unseen" in by_name["teacher"]:
+        about["unseen"] = {name: splits["unseen"] for name, splits in by_name.items()}
+    write_json_atomic(root / pair / "pair.json", about)
+
+
+def _list_files(folder: Path) -> None:
+    """The list of checksums of a pair's folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in files:
         path.chmod(0o644)  # safetensors are written readable by their owner alone
@@ -165,87 +207,3 @@ def _describe(
         for path in files
     ]
     write_text_atomic(folder / "SHA256SUMS", "".join(lines))
-
-
-class _Words(NamedTuple):
-    """What a card says of a task."""
-
-    does: str
-    problem: str
-    metrics: str
-    limits: str = ""
-
-
-_WORDS = {
-    "summaries": _Words(
-        "summarises short generated dialogues in English",
-        "dialogue",
-        "`facts_exact`: every fact of the dialogue is right and nothing else is said.",
-    ),
-    "arithmetic": _Words(
-        "solves short generated word problems in English, with numbers up to 40",
-        "problem",
-        "`answer_exact`: the number behind `####` is right. `steps_exact`: so is every step before"
-        " it.",
-        "The words around the steps may name another person or thing: only numbers are scored.\n",
-    ),
-}
-
-
-def model_card(
-    name: str,
-    role: str,
-    recipe: Recipe,
-    parameters: int,
-    cpu_seconds: float,
-    report: EvalReport,
-) -> str:
-    """Markdown: what the model is, how it was made, what it scores, what it cannot do."""
-    scores = "\n".join(
-        f"| {metric} | {row['value']:.3f} | {row['low']:.3f} to {row['high']:.3f} |"
-        for metric, row in report.metrics.items()
-    )
-    model = "" if role == "student" else f" --student skd_lab/bundled/{name}/teacher"
-    visits = recipe.steps * recipe.batch_size / recipe.prompts
-    often = "once" if visits == 1 else f"{visits:.3g} times"
-    words = _WORDS[task_of(name)]
-    return f"""---
-license: apache-2.0
-library_name: transformers
-pipeline_tag: text-generation
-tags: [distillation, skd, toy]
----
-
-# {name}: the {role}
-
-A toy: Qwen3 with {parameters:,} weights ({recipe.layers} layers of width {recipe.hidden_size}), the
-{role} in skd_lab's examples. It {words.does},
-nothing else.
-
-## Training
-
-From random weights, by `skd-lab pretrain {name}`: supervised fine-tuning on {recipe.prompts:,}
-generated {words.problem}s with one reference each, {recipe.steps:,} updates of {recipe.batch_size}
-(every {words.problem} {often}), {cpu_seconds:.0f} CPU seconds. No text of people or of
-other models went in. The whole recipe:
-
-```json
-{json.dumps(vars(recipe), indent=2)}
-```
-
-## Held-out scores
-
-Greedy completions of {report.n} test prompts; no test problem is in the training split.
-
-| metric | mean | 95% interval |
-|---|---|---|
-{scores}
-
-{words.metrics}
-Measured again by `skd-lab evaluate --pair {name}{model} --n {report.n}`.
-
-## Limits
-
-It knows a few dozen words. The context is {CONTEXT:,} tokens, but training saw less than 100.
-{words.limits}Weights are in bfloat16; the scores are those of these weights in float32.
-"""

@@ -134,7 +134,8 @@ def test_other_records_give_other_answers(monkeypatch):
     monkeypatch.setattr(lessons, "recordings", lambda: found)
     after = [truth(place) for place in (0, 2, 3, 6)]
     assert after == [str(len(found["early"].tokens)), "1", "more", "the lossless rule"]
-    assert all(one != other for one, other in zip(before, after, strict=True))
+    # the last may be true of both: which rule refuses more depends on the prompt
+    assert all(one != other for one, other in zip(before[:3], after[:3], strict=True))
 
 
 def test_verdicts_stay_hidden_until_the_answer_is_shown():

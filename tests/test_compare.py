@@ -2,18 +2,20 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from matplotlib.figure import Figure
 from small_grids import QUIET, SMALL, SQUARE, apart_from_time
 
 from skd_lab import cells, compare
+from skd_lab.bundle import bundled_folders
 from skd_lab.cells import run_cell
 from skd_lab.cli.frame import main
 from skd_lab.compare import run_grid
 from skd_lab.errors import DataError, UsageError
 from skd_lab.grids import Grid
-from skd_lab.recipes import STARTS, Start
+from skd_lab.recipes import STARTS
 from skd_lab.results import read_results
 from skd_lab.starts import make_start
 from skd_lab.stopping import Stopped
@@ -171,35 +173,44 @@ def test_a_metric_without_its_package_stops_the_grid_first(tmp_path, monkeypatch
         run_grid(grid, tmp_path, **QUIET)
 
 
+BARELY = replace(STARTS["tiny-qwen3"]["barely"], prompts={"summaries": 8}, steps=2)
+
+
 def test_a_start_is_made_once_and_is_its_seeds_own(tmp_path, monkeypatch):
-    tiny = {"tiny-qwen3": {"barely": Start(8, 2)}}
-    monkeypatch.setattr("skd_lab.starts.STARTS", tiny)
-    first = make_start("tiny-qwen3", "barely", 0, tmp_path)
+    monkeypatch.setattr("skd_lab.starts.STARTS", {"tiny-qwen3": {"barely": BARELY}})
+    first = make_start("tiny-qwen3", "barely", 1, tmp_path)
     written = (first / "model.safetensors").stat().st_mtime_ns
-    assert make_start("tiny-qwen3", "barely", 0, tmp_path) == first
+    assert make_start("tiny-qwen3", "barely", 1, tmp_path) == first
     assert (first / "model.safetensors").stat().st_mtime_ns == written
-    other = make_start("tiny-qwen3", "barely", 1, tmp_path)
-    again = make_start("tiny-qwen3", "barely", 0, tmp_path / "again")
+    other = make_start("tiny-qwen3", "barely", 2, tmp_path)
+    again = make_start("tiny-qwen3", "barely", 1, tmp_path / "again")
     weights = [(f / "model.safetensors").read_bytes() for f in (first, other, again)]
     assert weights[0] == weights[2] != weights[1]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [first.name, other.name, "again"]
     )
     with pytest.raises(UsageError, match="no start 'sft1k' for pair 'tiny-qwen3'"):
-        make_start("tiny-qwen3", "sft1k", 0, tmp_path)
-    assert set(STARTS["tiny-qwen3"]) == {"barely", "sft100", "sft1k"}
+        make_start("tiny-qwen3", "sft1k", 1, tmp_path)
+
+
+def test_the_start_of_the_recipes_own_seed_comes_with_the_package(tmp_path):
+    for pair, starts in STARTS.items():
+        for start, recipe in starts.items():
+            found = make_start(pair, start, recipe.seed, tmp_path)
+            assert found == bundled_folders(pair, start)[0] and (found / "config.json").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_cell_starts_from_its_start(tmp_path, monkeypatch):
-    monkeypatch.setattr("skd_lab.starts.STARTS", {"tiny-qwen3": {"barely": Start(8, 2)}})
+    monkeypatch.setattr("skd_lab.starts.STARTS", {"tiny-qwen3": {"barely": BARELY}})
     grid = Grid(
-        blocks=({"method": ("sft",), "start": ("barely",), "prompts": (8,)},),
+        blocks=({"method": ("sft",), "start": ("barely",), "prompts": (8,), "seed": (1,)},),
         fixed=SMALL,
         test_prompts=2,
     )
     row = run_cell(grid.cells()[-1], grid, tmp_path)
     assert row["status"] == "done"
-    start = make_start("tiny-qwen3", "barely", 0, tmp_path / "starts")
+    start = make_start("tiny-qwen3", "barely", 1, tmp_path / "starts")
     config = json.loads((tmp_path / "cells" / row["cell"] / "config.json").read_text())
     assert config["student"] == str(start)
 

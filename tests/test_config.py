@@ -90,7 +90,7 @@ def test_a_preset_fills_only_what_was_not_given():
     assert with_preset({"accept_top_k": 8, "gamma": None}).accept_top_k == 8
     assert with_preset({"accept_top_k": 8, "gamma": None}).gamma == preset["gamma"]
     # generated prompts have no end; somebody's file is used whole
-    assert with_preset({}).n_prompts == 100
+    assert with_preset({}).n_prompts == 1000
     assert with_preset({"task": "jsonl"}).n_prompts is None
     assert with_preset({"task": "jsonl", "n_prompts": 7}).n_prompts == 7
     assert with_preset({"student": "a", "teacher": "b"}).n_prompts is None

@@ -10,13 +10,13 @@ import pytest
 from skd_lab.errors import DataError, UsageError
 from skd_lab.tasks import TASKS, Example, Gsm8k, get_task
 from skd_lab.tasks.rows import held_out_split
-from skd_lab.tasks.summaries import (
+from skd_lab.tasks.summaries import WORDINGS, Problem, Summaries, draw_problem, valid_summaries
+from skd_lab.tasks.summary_dialogues import (
+    CHANGES,
     DIALOGUES,
-    WORDINGS,
-    Problem,
-    draw_dialogue,
-    draw_problem,
-    valid_summaries,
+    REFUSALS,
+    full_dialogue,
+    plain_dialogue,
 )
 from skd_lab.tasks.summary_facts import KINDS, POOLS, facts_exact
 
@@ -70,15 +70,15 @@ def test_summaries_text_is_pinned():
     assert first.messages == [
         {
             "role": "user",
-            "content": "Summarize the dialogue.\n Chen: I will play tennis in the garden on "
-            "Wednesday at 10 am. Will you come?\n Hugo: Gladly!",
+            "content": "Summarize the dialogue.\n Chen: Let's play tennis on Wednesday at 10 am.\n"
+            " Hugo: Sure! In the garden?\n Chen: Yes.\n Hugo: Can we change it to Sunday?\n"
+            " Chen: No, I work on Sunday.",
         }
     ]
-    assert first.reference == (
-        "On Wednesday at 10 am, Chen and Hugo will play tennis in the garden."
-    )
+    assert first.reference == "Chen and Hugo will play tennis in the garden on Wednesday at 10 am."
+    assert first.meta["beside"] == {"day": "Sunday"}
     text = json.dumps([(e.messages, e.reference) for e in TASKS["summaries"].load("train", 100)])
-    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "73d258f488ce4f4c"
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "b5fe722691ec2243"
 
 
 def test_summaries_splits_share_no_problem_whatever_the_seeds():
@@ -110,15 +110,67 @@ def test_references_use_every_wording_and_are_all_right():
     assert all(len(seen[kind]) == len(WORDINGS[kind]) for kind in KINDS)
 
 
-def test_dialogues_hold_every_fact_and_two_to_four_turns():
+def test_dialogues_hold_every_fact_and_two_to_eight_turns():
     rng = np.random.default_rng(0)
+    turns = set()
     for _ in range(300):
         problem = draw_problem(rng)
-        dialogue = draw_dialogue(rng, problem)
-        assert 2 <= len(dialogue.split("\n")) <= 4
-        for slot, value in problem.facts.items():
-            assert value.lower() in dialogue.lower(), (slot, value, dialogue)
+        plain = plain_dialogue(rng, problem.kind, problem.facts)
+        full, beside = full_dialogue(rng, problem.kind, problem.facts, often=1)
+        assert 2 <= len(plain.split("\n")) <= 4
+        turns.add(len(full.split("\n")))
+        for dialogue in (plain, full):
+            for slot, value in problem.facts.items():
+                assert value.lower() in dialogue.lower(), (slot, value, dialogue)
+        assert all(value.lower() in full.lower() for value in beside.values())
+        assert not set(beside.values()) & set(problem.facts.values())
+    assert turns == set(range(2, 9))
     assert all(len(templates) >= 3 for templates in DIALOGUES.values())
+
+
+def test_what_is_said_besides_is_drawn_as_often_as_asked():
+    shares = {}
+    for often in (0, 0.3, 1):
+        examples = Summaries(often).load("train", 600)
+        shares[often] = sum(bool(e.meta["beside"]) for e in examples) / 600
+    assert shares[0] == 0 and 0.2 < shares[0.3] < 0.33 and 0.65 < shares[1] < 0.85
+    assert Summaries(0.3).load("train", 20) == TASKS["summaries"].load("train", 20)
+
+
+def test_a_changed_fact_has_its_last_value_and_a_refused_change_leaves_it():
+    rng = np.random.default_rng(1)
+    seen = {"changed": 0, "refused": 0}
+    for _ in range(600):
+        problem = draw_problem(rng)
+        text, beside = full_dialogue(rng, problem.kind, problem.facts, often=1)
+        for slot in set(beside) & set(problem.facts):
+            first = text.lower().index(beside[slot].lower())
+            if f"I work at {beside[slot]}. Is {problem.facts[slot]} okay?" in text:
+                # the value that was given up stood in the core, the fact stands behind it
+                assert first < text.index(problem.facts[slot])
+                seen["changed"] += 1
+            if f"change it to {beside[slot]}?" in text:
+                assert text.index(problem.facts[slot]) < text.index(f"change it to {beside[slot]}")
+                seen["refused"] += 1
+    assert min(seen.values()) > 10
+    slots = {slot for kind in KINDS.values() for slot in kind.slots} - {"a", "b"}
+    assert set(CHANGES) == set(REFUSALS) == slots
+
+
+def test_no_summary_with_a_value_said_besides_is_right():
+    wrong = 0
+    for example in Summaries(often=1).load("test", 200):
+        kind, facts, beside = (example.meta[key] for key in ("kind", "facts", "beside"))
+        slots = KINDS[kind].slots
+        for pool, value in beside.items():
+            for slot in (slot for slot in slots if slots[slot] == pool):
+                for wording in WORDINGS[kind]:
+                    assert not facts_exact(kind, facts, wording.format(**{**facts, slot: value}))
+                    wrong += 1
+            # beside the right facts it is wrong, too
+            for more in (f" {value}", f", {value}", f" not {value}", f". {value}", f" or {value}"):
+                assert not facts_exact(kind, facts, example.reference.rstrip(".") + more)
+    assert wrong > 200
 
 
 def test_slots_of_one_pool_never_share_a_value():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from skd_lab.app.models import PairChoice
+from skd_lab.bundle import bundled_pairs
 from skd_lab.errors import SkdError, UsageError
 from skd_lab.records import Trace, loads_traces
 from skd_lab.runs import Run, list_runs
@@ -83,7 +84,7 @@ class Library:
         Args:
             checkpoints: also every checkpoint of a run.
         """
-        found = [PairChoice(path.parent.name, path.parent.name) for path in _bundled_pairs()]
+        found = [PairChoice(name, name) for name in bundled_pairs()]
         for name, path in self._runs().items():
             try:
                 config = Run(path).config
@@ -122,8 +123,3 @@ class Library:
             for name, item in found
             if name.endswith(".ndjson")
         }
-
-
-def _bundled_pairs() -> list[Path]:
-    # models.bundled_pairs says the same, but importing it would load transformers with the page
-    return sorted(Path(str(files("skd_lab"))).glob("bundled/*/pair.json"))

@@ -15,7 +15,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise, permutations
+from itertools import accumulate, pairwise, permutations
 from math import perm
 from pathlib import Path
 
@@ -28,11 +28,13 @@ from skd_lab.tasks.generated import Generated, pick, split_by_hash
 from skd_lab.tasks.instruction_steps import KINDS, LARGEST, SPELLED, STEPS, WORDS, Items, results
 
 MOST_STEPS = 3
-_LENGTHS = (3, 4, 5)
+_LENGTHS = (3, 4)
+_SHARES = (0.5, 0.35)
+"""Of lists of words and of numbers; the rest is letters."""
 
 
 def is_held_out(first: str, second: str) -> bool:
-    """Whether training never has the second step right behind the first: 21 pairs of 143."""
+    """Whether training never has the second step right behind the first: 14 pairs of 99."""
     return hashlib.sha256(f"{first}>{second}".encode()).digest()[0] % 9 == 0
 
 
@@ -65,7 +67,8 @@ class Instruction:
 
 def draw_instruction(rng: np.random.Generator) -> Instruction:
     """One instruction of any split."""
-    kind = pick(rng, KINDS)
+    draw = rng.random()
+    kind = KINDS[sum(draw >= share for share in accumulate(_SHARES))]
     if kind == "letters":
         items: Items = tuple(pick(rng, SPELLED))
     else:
@@ -125,7 +128,7 @@ def valid_answers(problem: Instruction) -> list[str]:
 @cache
 def split_sizes() -> dict[str, int]:
     """About how many problems a split has: lists times compositions, the steps' values left out."""
-    lists = perm(len(WORDS), 4) + perm(len(WORDS), 5) + perm(LARGEST, 4) + perm(LARGEST, 5)
+    lists = sum(perm(pool, length) for pool in (len(WORDS), LARGEST) for length in _LENGTHS)
     both = [name for name, step in STEPS.items() if set(step.kinds) == set(KINDS)]
     compositions = [
         names

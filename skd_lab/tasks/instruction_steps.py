@@ -10,7 +10,7 @@ WORDS = tuple(
     "coins bags day hand land line word".split()
 )
 SPELLED = tuple("cat dog bird fish tree door hand land page boy man line word day house".split())
-LARGEST = 20
+LARGEST = 9
 """No number of a list is larger at the start."""
 KINDS = ("words", "numbers", "letters")
 
@@ -54,20 +54,11 @@ STEPS: Mapping[str, Step] = {
         lambda items, _: (items[1], items[0], *items[2:]),
         least=2,
     ),
-    "swap_ends": Step(
-        "Swap",
-        ("swap the first and the last", "let the first and the last swap"),
-        lambda items, _: (items[-1], *items[1:-1], items[0]),
-        least=2,
-    ),
     "first_to_end": Step(
         "Move",
         ("move the first to the end", "put the first at the end"),
         lambda items, _: (*items[1:], items[0]),
         least=2,
-    ),
-    "repeat_last": Step(
-        "Repeat", ("repeat the last", "write the last twice"), lambda items, _: (*items, items[-1])
     ),
     "add_end": Step(
         "Add",

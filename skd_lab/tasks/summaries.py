@@ -1,11 +1,16 @@
-"""Generated dialogue summaries: 2-4 turns between two people, one or two sentences about them.
+"""Generated dialogue summaries: 2-8 turns between two people, one or two sentences about them.
 
 An example of the kind `meet`::
 
-    Anna: Let's fly kites on Friday at 3 pm.     Anna and Ben will fly kites in the park on Friday
-    Ben: Sure! In the park?                      at 3 pm.
+    Anna: Did you see Hugo on Monday?            Anna and Ben will fly kites in the park on Friday
+    Ben: Yes, at the lake.                       at 3 pm.
+    Anna: Let's fly kites on Friday at 9 am.
+    Ben: Sure! In the park?
     Anna: Yes.
+    Ben: I work at 9 am. Is 3 pm okay?
+    Anna: Gladly.
 
+What was said besides (somebody else, a plan that was changed, one that was refused) is no fact.
 Every problem has several valid summaries and the reference is one of them, drawn at random: a
 student that only ever sees references sees one wording a prompt, the teacher knows them all.
 `summary_facts` decides whether a summary states every fact, and nothing else.
@@ -21,29 +26,10 @@ import numpy as np
 from skd_lab.metrics import rouge_l
 from skd_lab.tasks.base import Example
 from skd_lab.tasks.generated import Generated, pick, split_by_hash
+from skd_lab.tasks.summary_dialogues import full_dialogue, plain_dialogue
 from skd_lab.tasks.summary_facts import KINDS, POOLS, facts_exact
 
 INSTRUCTION = "Summarize the dialogue.\n"
-AGREEMENTS = ("Sure", "Okay", "Great", "Yes", "Good idea", "Gladly")
-
-# Speaker and line. A capital ({Place}) starts a sentence.
-DIALOGUES: dict[str, tuple[str, ...]] = {
-    "meet": (
-        "{a}: Shall we {activity} on {day}?\n{b}: {Agree}. Where?\n{a}: {Place}, at {time}.",
-        "{a}: Do you want to {activity} {place}?\n{b}: {Agree}, when?\n"
-        "{a}: On {day}, at {time}.\n{b}: See you there!",
-        "{a}: Let's {activity} on {day} at {time}.\n{b}: {Agree}! {Place}?\n{a}: Yes.",
-        "{a}: I will {activity} {place} on {day} at {time}. Will you come?\n{b}: {Agree}!",
-    ),
-    "ride": (
-        "{b}: Can you drive me to {goal} on {day}?\n{a}: {Agree}, when?\n{b}: At {time}.",
-        "{b}: I need to go to {goal} on {day}.\n{a}: I can drive you. At {time}?\n"
-        "{b}: {Agree}, thanks!",
-        "{a}: Do you need a ride on {day}?\n{b}: Yes, to {goal}.\n"
-        "{a}: I will come at {time}.\n{b}: Thanks!",
-    ),
-}
-
 # The reference is one of these; `summary_facts` accepts more.
 WORDINGS: dict[str, tuple[str, ...]] = {
     "meet": (
@@ -101,17 +87,6 @@ def split_sizes() -> dict[str, int]:
     return dict(sizes)
 
 
-def draw_dialogue(rng: np.random.Generator, problem: Problem) -> str:
-    """A dialogue of 2-4 turns that ends in the problem's facts."""
-    words = dict(problem.facts)
-    words["Agree"] = pick(rng, AGREEMENTS)
-    if "place" in words:
-        words["Place"] = words["place"][0].upper() + words["place"][1:]
-    lines = pick(rng, DIALOGUES[problem.kind]).format(**words).split("\n")
-    # Indented, so that a name is the same token at the start of a line and inside one.
-    return "\n".join(f" {line}" for line in lines)
-
-
 def valid_summaries(problem: Problem) -> list[str]:
     """Every wording the reference may have."""
     return [wording.format(**problem.facts) for wording in WORDINGS[problem.kind]]
@@ -125,6 +100,10 @@ class Summaries(Generated[Problem]):
     headline = "facts_exact"
     max_new_tokens = 48
 
+    def __init__(self, often: float = 0.3) -> None:
+        """With other dialogues than the task's: how often something is said besides, 0 to 1."""
+        self.often = often
+
     def size(self, split: str) -> int:
         return split_sizes()[split]
 
@@ -132,12 +111,16 @@ class Summaries(Generated[Problem]):
         return draw_problem(rng)
 
     def put_into_words(self, rng: np.random.Generator, problem: Problem, id: str) -> Example:
-        dialogue = draw_dialogue(rng, problem)
+        beside: dict[str, str] = {}
+        if not self.often:
+            dialogue = plain_dialogue(rng, problem.kind, problem.facts)
+        else:
+            dialogue, beside = full_dialogue(rng, problem.kind, problem.facts, self.often)
         return Example(
             id=id,
             messages=[{"role": "user", "content": INSTRUCTION + dialogue}],
             reference=pick(rng, tuple(valid_summaries(problem))),
-            meta={"kind": problem.kind, "facts": problem.facts},
+            meta={"kind": problem.kind, "facts": problem.facts, "beside": beside},
         )
 
     def score(self, example: Example, completion_text: str) -> dict[str, float]:
