@@ -15,7 +15,17 @@ from typing import Any, NoReturn
 
 from skd_lab.errors import SkdError, UsageError
 
-COMMANDS = ("demo", "rollout", "train", "evaluate", "compare", "view", "app", "pretrain")
+COMMANDS = (
+    "demo",
+    "rollout",
+    "train",
+    "evaluate",
+    "compare",
+    "family",
+    "view",
+    "app",
+    "pretrain",
+)
 """Names of the commands, each a module of skd_lab.cli; the order of the help text."""
 
 INTERRUPTED = 130  # what a shell reports for Ctrl-C: 128 + SIGINT
