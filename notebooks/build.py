@@ -82,6 +82,8 @@ def tidy(notebook: Any) -> Any:
             if output.get("name") == "stderr":
                 continue
             if "data" in output:
+                if set(output.data) == {DROPPED, "text/plain"}:  # a progress bar
+                    continue
                 output.metadata = {}
                 if len(output.data) > 2:  # a still picture stands beside the widget
                     output.data.pop(DROPPED, None)

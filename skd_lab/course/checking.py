@@ -8,13 +8,14 @@ from skd_lab.course import (
     chapter_01,
     chapter_02,
     chapter_03,
+    chapter_04,
     chapter_05,
     chapter_06,
 )
 from skd_lab.course.exercises import EXERCISES, Exercise, judge, untouched
 from skd_lab.errors import UsageError
 
-CHAPTERS = (chapter_00, chapter_01, chapter_02, chapter_03, chapter_05, chapter_06)
+CHAPTERS = (chapter_00, chapter_01, chapter_02, chapter_03, chapter_04, chapter_05, chapter_06)
 """The rooms whose exercises are on the list; importing them puts them there."""
 
 
