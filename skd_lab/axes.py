@@ -10,7 +10,7 @@ from skd_lab.errors import UsageError
 from skd_lab.methods import Method, get_method
 from skd_lab.objectives import get_objective
 from skd_lab.presets import PRESETS
-from skd_lab.recipes import STARTS, task_of
+from skd_lab.recipes import FAMILIES, STARTS, pair_name
 from skd_lab.tasks import get_task
 
 OWN = "own"
@@ -45,21 +45,18 @@ AXES: Mapping[str, tuple[Any, ...]] = MappingProxyType(
     }
 )
 """Axes of a grid, in the order of a cell's name, with what they are when not given."""
-FAMILIES = tuple(dict.fromkeys(name.removesuffix(f"-{task_of(name)}") for name in PRESETS))
-"""Of the bundled pairs: a family has a pair a task."""
 MODELS = ("family", "teacher", "start", "prompts", "budget")
 """Axes that are no field of RunConfig: they choose models, prompts or the number of updates."""
-TRAINED_SO_FAR = re.compile(r"(\d+)x(\d+)(?:@(\d+))?")
+TRAINED_SO_FAR = re.compile(r"([1-9]\d*)x([1-9]\d*)(?:@([1-9]\d*))?")
 """A start or a teacher by what made it, `PROMPTSxUPDATES` or `PROMPTSxUPDATES@WIDTH`: trained from
 random weights on so many prompts for so many updates, with another hidden size."""
 
 
 def pair_of(family: str | None, task: str) -> str | None:
-    """The bundled pair that a family has for a task; the first family's if None, and None if there
+    """The bundled pair that a family has for a task, of the first family if None; None if there
     is none."""
-    families = FAMILIES if family is None else (family,)
-    made = {(name.removesuffix(f"-{task_of(name)}"), task_of(name)): name for name in PRESETS}
-    return next((made[name, task] for name in families if (name, task) in made), None)
+    name = pair_name(family or next(iter(FAMILIES)), task)
+    return name if name in PRESETS else None
 
 
 def that_apply(values: Mapping[str, Any], method: Method) -> dict[str, Any]:
@@ -112,11 +109,12 @@ def check_axis(axis: str, values: Iterable[Any]) -> None:
             _require(axis, value, value in choices, f"is none of {', '.join(choices)}")
 
 
-_CHOICES = {"family": FAMILIES, "replacement": REPLACEMENTS, "budget": (CPU,)}
+_CHOICES = {"family": tuple(FAMILIES), "replacement": REPLACEMENTS, "budget": (CPU,)}
 
 
 def _made(value: Any) -> bool:
-    return isinstance(value, str) and TRAINED_SO_FAR.fullmatch(value) is not None
+    found = TRAINED_SO_FAR.fullmatch(value) if isinstance(value, str) else None
+    return found is not None and int(found[3] or 8) % 8 == 0
 
 
 def _or(names: list[str]) -> str:

@@ -5,10 +5,11 @@ import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skd_lab.axes import OWN, UNTRAINED
+from skd_lab.axes import OWN, TRAINED_SO_FAR, UNTRAINED
 from skd_lab.config import RunConfig
 from skd_lab.drafts import draft_report
 from skd_lab.encode import Encoded
@@ -18,9 +19,10 @@ from skd_lab.files import write_json_atomic
 from skd_lab.grids import Cell, Grid
 from skd_lab.models import Pair
 from skd_lab.prepare import encode_for, pair_for
+from skd_lab.recipes import FAMILIES, STARTS, Recipe, family_of, task_of
 from skd_lab.records import EvalReport, to_json
 from skd_lab.runs import Run
-from skd_lab.starts import make_start
+from skd_lab.starts import make_start, train_from_scratch
 from skd_lab.tasks import get_task
 from skd_lab.train import train
 
@@ -177,8 +179,45 @@ def _thinned(steps: Sequence[Any], metric: str, points: int = 20) -> list[tuple[
 def make_models(cell: Cell, grid: Grid, folder: Path) -> dict[str, str]:
     """What a cell starts from, made if it is not there: `student` and `teacher` of its config
     where these are not the pair's own."""
-    made = {}
-    pair = grid.config(cell).pair or ""
-    if cell.values.get("start", OWN) != OWN:
-        made["student"] = make_start(pair, cell["start"], cell["seed"], folder / "starts")
+    made: dict[str, Path] = {}
+    pair, start = grid.config(cell).pair or "", cell.values.get("start", OWN)
+    if TRAINED_SO_FAR.fullmatch(start):
+        recipe = next(iter(STARTS[pair].values()))
+        made["student"] = _made_so_far(pair, recipe, start, cell["seed"], folder / "starts")
+    elif start != OWN:
+        made["student"] = make_start(pair, start, cell["seed"], folder / "starts")
+    if teacher := cell.values.get("teacher"):
+        # one for every seed: the runs of a group share their teacher
+        made["teacher"] = _made_so_far(pair, teacher_shape(pair), teacher, 0, folder / "teachers")
     return {role: str(path) for role, path in made.items()}
+
+
+def teacher_shape(pair: str) -> Recipe:
+    """A recipe with the shape of a pair's teacher and the training of its students."""
+    teacher, student = FAMILIES[family_of(pair)], next(iter(STARTS[pair].values()))
+    shape = ("hidden_size", "layers", "intermediate_size", "head_dim", "heads", "key_value_heads")
+    fast = ("mixed_precision", "attention")
+    return replace(student, **{name: getattr(teacher, name) for name in (*shape, *fast)})
+
+
+def _made_so_far(pair: str, recipe: Recipe, words: str, seed: int, folder: Path) -> Path:
+    """A model trained from random weights as `PROMPTSxUPDATES@WIDTH` says."""
+    found = TRAINED_SO_FAR.fullmatch(words)
+    assert found is not None  # Grid has checked it
+    prompts, steps, width = (int(number) if number else None for number in found.groups())
+    assert prompts is not None and steps is not None
+    recipe = replace(
+        recipe,
+        prompts={task_of(pair): prompts},
+        steps=steps,
+        seed=seed,
+        warmup_steps=min(recipe.warmup_steps, steps // 2),
+    )
+    if width is not None:
+        recipe = replace(
+            recipe,
+            hidden_size=width,
+            intermediate_size=2 * width,
+            head_dim=width // recipe.heads,
+        )
+    return train_from_scratch(recipe, f"{pair}-{words}-s{seed}", pair, folder)

@@ -283,6 +283,8 @@ def test_the_command_plans_runs_and_reports(square, capsys):
         (["--tier", "1"], "--tier belongs to --preset paper"),
         (["--preset", "paper", "--tier", "9"], "no tier 9"),
         (["--set", "color=1"], "no such setting"),
+        (["--regime", "weak_student"], "--regime belongs to --preset regimes"),
+        (["--preset", "regimes", "--regime", "lucky"], "no regime 'lucky'"),
         (["--workers", "0"], "--workers must be at least 1"),
         (["--tune", "fast"], "takes numbers with commas, got 'fast'"),
         (["--tune", "-1"], "--learning-rate must be above 0"),

@@ -26,6 +26,7 @@ from skd_lab.studies import PAPER_TIERS, QUICK, RATES, paper_grid
         ({"steps": ["many"]}, "--steps must be a whole number, got many"),
         ({"family": ["llama"]}, "axis family: 'llama' is none of tiny-qwen3"),
         ({"start": ["100x"]}, "axis start: '100x' is none of own, .*PROMPTSxUPDATES"),
+        ({"start": ["100x40@50"]}, "axis start: '100x40@50' is none of own"),
         ({"teacher": ["small"]}, "axis teacher: 'small' is no PROMPTSxUPDATES"),
         ({"replacement": ["random"]}, "axis replacement: 'random' is none of teacher_sample"),
         ({"budget": ["gpu"]}, "axis budget: 'gpu' is none of cpu"),
@@ -93,12 +94,16 @@ def test_the_presets_are_grids_and_paper_has_what_the_paper_compares():
     assert {cell["task"] for cell in QUICK.cells()} == {"summaries", "arithmetic"}
     trained = {
         tier: [c for c in paper_grid([tier]).cells() if c["method"] not in ("start", "teacher")]
-        for tier in (1, 2)
+        for tier in PAPER_TIERS
     }
     assert len(trained[1]) == 2 * 5 * 2 * 5
     assert set(METHODS) >= {cell["method"] for cell in trained[2]} >= set(CORE_METHODS)
     assert {1, 2, 3, 5, 10, 25, 1024} <= {cell.values.get("accept_top_k") for cell in trained[2]}
-    assert paper_grid().rates == RATES and set(PAPER_TIERS) == {1, 2, 3}
+    assert {cell["task"] for cell in trained[3]} == {
+        *("summaries", "arithmetic", "translation", "instruction"),
+    }
+    assert {cell.values.get("family") for cell in trained[3]} == {None, "tiny-gemma3"}
+    assert paper_grid().rates == RATES
     with pytest.raises(UsageError, match="there is no tier 4"):
         paper_grid([4])
 

@@ -21,8 +21,16 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--preset",
-        choices=("quick", "paper"),
-        help="A grid that is ready: quick (minutes), or paper, that of the committed results.",
+        choices=("quick", "paper", "regimes"),
+        help="A grid that is ready: quick (minutes), paper, that of the committed results, or "
+        "regimes, a search for settings in which skd should be ahead.",
+    )
+    parser.add_argument(
+        "--regime",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="Part of --preset regimes; may be given several times (default all).",
     )
     parser.add_argument(
         "--tier",
@@ -135,6 +143,7 @@ def run(args: argparse.Namespace) -> int:
 def grid_from(args: argparse.Namespace) -> Any:
     """The grid that the words of a command ask for."""
     from skd_lab.grids import Grid
+    from skd_lab.regimes import regime_grid
     from skd_lab.studies import QUICK, paper_grid
 
     axes = {}
@@ -147,8 +156,12 @@ def grid_from(args: argparse.Namespace) -> Any:
     }
     if args.tier and args.preset != "paper":
         raise UsageError("--tier belongs to --preset paper. Give that too, or leave --tier out.")
+    if args.regime and args.preset != "regimes":
+        raise UsageError("--regime belongs to --preset regimes. Give that too, or leave it out.")
     if args.preset == "paper":
         base = paper_grid(args.tier or (1, 2))
+    elif args.preset == "regimes":
+        base = regime_grid(args.regime)
     else:
         base = QUICK if args.preset == "quick" else Grid()
     return Grid(
