@@ -52,7 +52,7 @@ def pretrain(
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Make a family of bundled pairs from scratch: on one CPU thread about 50 minutes.
+    """Make a family of bundled pairs from scratch: on one CPU thread about 80 minutes.
 
     An interrupted call goes on from its last checkpoint when it is made again; the checkpoints
     stay beside the family, in `<out_dir>-runs`, until they are deleted.
