@@ -102,7 +102,7 @@ def test_without_a_scale_an_infinite_gradient_is_an_error(stepper):
 
 
 SETTINGS = dict(
-    pair="tiny-qwen3", device="cpu", steps=6, batch_size=2, n_prompts=4, max_new_tokens=8,
+    pair="tiny-qwen3", device="cpu", steps=16, batch_size=2, n_prompts=4, max_new_tokens=8,
     learning_rate=1e-3, trace_prompts=0, accept_top_k=3, save_every=2,
 )  # fmt: skip
 
@@ -114,7 +114,7 @@ def on_half(monkeypatch):
     start = module.start_processes
 
     def started(*everything):
-        return half(monkeypatch, start(*everything), scale=2.0**20, grow_after=99)
+        return half(monkeypatch, start(*everything), scale=2.0**30, grow_after=99)
 
     monkeypatch.setattr(module, "start_processes", started)
 
@@ -141,10 +141,10 @@ def test_a_run_records_its_skipped_updates_and_learns(on_half, tmp_path):
 def test_a_resumed_run_has_the_scale_it_had(on_half, tmp_path, monkeypatch):
     whole = [record.metrics for record in on_half(tmp_path / "whole").steps]
     on_half(tmp_path / "run")
-    for step in (4, 6):  # as if it had been killed after the fourth update
+    for step in (14, 16):
         state = json.loads((tmp_path / f"run/checkpoints/step-{step:06d}/state.json").read_text())
         assert state["scaler"]["scale"] > 0
-    shutil.rmtree(tmp_path / "run/checkpoints/step-000006")
+    shutil.rmtree(tmp_path / "run/checkpoints/step-000016")  # as if killed before it
     again = [record.metrics for record in on_half(tmp_path / "run", resume=True).steps]
     for name in ("loss", "loss_scale", "skipped", "grad_norm"):
         assert [repr(m[name]) for m in again] == [repr(m[name]) for m in whole], name
