@@ -1,11 +1,17 @@
 """Corpus BLEU of the Multi30k results: sacrebleu's own, with intervals over runs and sentences."""
 
+import shlex
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sacrebleu.metrics import BLEU
 
+from benchmarks.multi30k import build_parser
 from benchmarks.multi30k_table import bleu_counts, bleu_of, bleu_table, crossed_bleu, to_page
+from skd_lab.files import read_jsonl
 
+RESULTS = Path(__file__).parent.parent / "results"
 WORDS = "a man in the red hat is on street with two dogs .".split()
 
 
@@ -85,4 +91,25 @@ def test_the_table_has_a_line_a_method_and_the_teacher_in_every_group():
     ]
     assert table[1]["minus"] < 0 and "minus" not in table[2] and "minus" not in table[3]
     page = to_page(rows)
-    assert page.count("| skd | ") >= 2 and "### sft10: corpus scores" in page
+    assert page.count("\n| skd | ") == 2 and "### start sft10\n" in page
+
+
+def test_the_committed_page_is_that_of_the_committed_rows():
+    rows = read_jsonl(RESULTS / "multi30k" / "rows.jsonl", tolerate_truncated_tail=False)
+    written = (RESULTS / "multi30k" / "table.md").read_text(encoding="utf-8")
+    assert written == to_page(rows)
+    # what sacrebleu said of the texts, which are not kept, is what their counts say
+    for row in rows:
+        sums = np.array(row["bleu_counts"]).sum(axis=0).tolist()
+        assert bleu_of(sums) == pytest.approx(row["corpus"]["bleu"]["value"])
+
+
+def test_the_page_has_the_command_that_made_them():
+    page = (RESULTS / "README.md").read_text(encoding="utf-8")
+    section = page.split("## multi30k\n")[1].split("\n## ")[0]
+    command = shlex.split(section.split("```sh\n")[1].split("\n```")[0])
+    assert command[:3] == ["python", "-m", "benchmarks.multi30k"]
+    asked = build_parser().parse_args(command[3:])
+    rows = read_jsonl(RESULTS / "multi30k" / "rows.jsonl", tolerate_truncated_tail=False)
+    trained = {(row["prompts"], row["seed"]) for row in rows if "prompts" in row}
+    assert trained <= {(prompts, seed) for prompts in asked.prompts for seed in asked.seeds}
