@@ -114,7 +114,7 @@ def plot_grid_drafts(rows: Rows) -> Figure | None:
             )
         list_names(axes, [row["name"] for row in table])
         finish(axes, f"as draft: {title(where)}", "proposals accepted; tick: 1 - total variation")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.1%}")
     return figure
 
 
