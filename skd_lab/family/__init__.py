@@ -12,6 +12,7 @@ from skd_lab.family import distillm2 as distillm2
 from skd_lab.family import entropy_aware as entropy_aware
 from skd_lab.family import f_distill as f_distill
 from skd_lab.family import minillm as minillm
+from skd_lab.family import okd as okd
 from skd_lab.family import policy_gradient as policy_gradient
 from skd_lab.family import rdd as rdd
 from skd_lab.family import uld as uld

@@ -123,7 +123,7 @@ def train(
             with torch.no_grad():
                 logits = of_teacher(teacher.projection.logits(teacher(contexts[chosen])))
             scored = Scored(
-                batch=_batch(contexts[chosen], ids),
+                batch=batch_of(contexts[chosen], ids),
                 weights=weights,
                 student=model,  # type: ignore[arg-type]
                 teacher=teacher,  # type: ignore[arg-type]
@@ -140,7 +140,7 @@ def train(
     return model
 
 
-def _batch(contexts: Tensor, ids: Tensor) -> Batch:
+def batch_of(contexts: Tensor, ids: Tensor) -> Batch:
     """Every window as a prompt of two tokens with a completion of one."""
     mask = torch.ones(len(ids), 3, dtype=torch.bool)
     return Batch(
