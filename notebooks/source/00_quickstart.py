@@ -38,8 +38,9 @@
 import skd_lab as skd
 from skd_lab.course import bars, check, figure, real_models_available
 
-K, plain = 2, skd.SamplingPolicy(temperature=1.0)
-pair = skd.load_pair("tiny-qwen3", dtype="float64")  # so that equal means equal, below
+K, plain = 3, skd.SamplingPolicy(temperature=1.0)
+# a student that has seen 100 answers; float64 so that equal means equal, below
+pair = skd.load_pair("tiny-qwen3", start="sft100", dtype="float64")
 examples = skd.get_task("summaries").load("test", n=32)
 encoded = skd.encode_examples(pair.tokenizer, examples, max_prompt_tokens=512).encoded
 prompts = [row.prompt_ids for row in encoded]
@@ -119,7 +120,8 @@ config = skd.with_preset(  # what is not said here is chosen to fit the pair
         "steps": 60,
         "batch_size": 16,
         "accept_top_k": K,
-        "warmup_steps": 10,
+        "learning_rate": 2e-3,
+        "warmup_steps": 5,
         "n_prompts": 1000,
         "trace_prompts": 0,
         "run_dir": str(folder),
@@ -127,7 +129,7 @@ config = skd.with_preset(  # what is not said here is chosen to fit the pair
         "overwrite": not any(folder.glob("checkpoints/step-*")),
     }
 )
-result = skd.train(config)
+result = skd.train(config, pair=skd.load_pair("tiny-qwen3", start="sft100"))
 print(len(result.steps), "updates done")
 
 # %%
@@ -245,7 +247,7 @@ picture
 # the teacher's influence up and down; gamma only turns the cost.
 #
 # ## Going on
-# - `skd-lab demo` (or `make demo`) distils this student three ways and writes a report with the strip before
+# - `skd-lab demo` (or `make demo`) distils the bundled student three ways and writes a report with the strip before
 #   and after training. `skd-lab app` opens it in a browser.
 # - `skd.train(skd.RunConfig(pair="tiny-qwen3", method="skd", ...))` is one run; `skd-lab train --help`
 #   lists every setting.

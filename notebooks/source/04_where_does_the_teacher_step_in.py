@@ -263,9 +263,8 @@ def judged(K):
         marks.append("fork" if place == again.fork else "teacher" * (verdict == "replaced"))
     shades = [0.0 if note == "as recorded" else 0.35 for note in notes]
     sure = len(cells) if again.fork is None else again.fork + 1
-    said = (
-        f"<p>{sure} of {len(cells)} tokens are certain (shaded); {again.flips} verdicts flip.</p>"
-    )
+    said = f"<p>{sure} of {len(cells)} tokens are certain (shaded). "
+    said += f"Flipped verdicts: {again.flips}.</p>"
     return token_cells(cells, shades, notes, marks) + said
 
 
