@@ -1,6 +1,6 @@
 """The demo: three ways to distil one tiny student, side by side, at equal updates.
 
-By default 100 prompts, each with several valid answers: chosen because the methods separate there.
+By default 1,000 prompts of summaries, each with several valid answers.
 """
 
 import copy
@@ -25,8 +25,8 @@ METHODS = ("supervised_kd", "on_policy_kd", "skd")
 
 _CHOSEN = {
     "summaries": (
-        "each with several valid answers, equal updates for every method. This setting was chosen "
-        "because the methods separate here; in others they may end level, or in another order."
+        "each with several valid answers, equal updates for every method, one seed. In other "
+        "settings they may end level, or in another order."
     )
 }
 _OTHER = "equal updates for every method."
