@@ -87,7 +87,8 @@ def test_every_field_is_a_flag_in_a_group(capsys):
     for title in GROUPS:
         assert f"\n{title}:\n" in said
     flat = " ".join(said.split()).replace("- ", "-")  # argparse breaks lines at hyphens
-    assert "tokens:25..1. (default 25; 3 for tiny-qwen3 and tiny-qwen3-arithmetic)" in flat
+    assert "tokens:25..1. (default 25; 3 for the bundled pairs)" in flat
+    assert "(default 128; 64 for tiny-qwen3, tiny-gemma3; 48 for tiny-qwen3-arithmetic, " in flat
     assert "student proposes its most likely token." in flat
 
 

@@ -136,7 +136,9 @@ def _help(name: str, text: str, default: Any) -> str:
     for pair, preset in PRESETS.items():
         if name in preset:
             pairs.setdefault(preset[name], []).append(pair)
-    notes += [f"{value} for {' and '.join(names)}" for value, names in pairs.items()]
+    for value, names in pairs.items():
+        whose = "the bundled pairs" if len(names) == len(PRESETS) else ", ".join(names)
+        notes.append(f"{value} for {whose}")
     return text.replace("%", "%%") + (f" ({'; '.join(notes)})" if notes else "")
 
 
