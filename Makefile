@@ -35,7 +35,7 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests -n auto --dist loadfile
+	$(BIN)/python -m pytest tests
 	$(if $(STRICT),$(NBVAL) --nbval $(STRICT))
 	$(NBVAL) --nbval-lax $(LAX)
 

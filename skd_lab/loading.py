@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ from transformers.utils import logging as hf_logging
 from skd_lab.errors import UsageError, hub_advice
 
 ADAPTER_CONFIG = "adapter_config.json"
+# where it is installed, it would ask every user of a CPU for a package that only spares time
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 def load_model(
@@ -96,15 +99,7 @@ def _softcap(config: PretrainedConfig) -> float | None:
 
 
 def _whole_config(at: str | Path) -> PretrainedConfig:
-    if (Path(at) / ADAPTER_CONFIG).is_file():
-        base = json.loads((Path(at) / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        named = base.get("base_model_name_or_path")
-        raise UsageError(
-            f"'{at}' holds adapters, not a model"
-            + (f" (they belong to '{named}')" if named else "")
-            + ". Give a model with the adapters merged into it: of a run of skd_lab that is the "
-            "folder student/ beside adapter/; of others, peft's merge_and_unload makes it."
-        )
+    _refuse_adapters(at)
     return AutoConfig.from_pretrained(at, trust_remote_code=False)
 
 
@@ -168,12 +163,26 @@ def _text_part(config: PretrainedConfig) -> PretrainedConfig:
     return text if type(text) in MODEL_FOR_CAUSAL_LM_MAPPING else config
 
 
+def _refuse_adapters(at: str | Path) -> None:
+    if not (Path(at) / ADAPTER_CONFIG).is_file():
+        return
+    base = json.loads((Path(at) / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    named = base.get("base_model_name_or_path")
+    raise UsageError(
+        f"'{at}' holds adapters, not a model"
+        + (f" (they belong to '{named}')" if named else "")
+        + ". Give a model with the adapters merged into it: of a run of skd_lab that is the "
+        "folder student/ beside adapter/; of others, peft's merge_and_unload makes it."
+    )
+
+
 def load_tokenizer(at: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder or Hub id.
 
     Raises:
         UsageError: if there is none at hand.
     """
+    _refuse_adapters(at)  # a folder of adapters may lack a tokenizer, and would be called broken
     with _loading_errors(at, "tokenizer"):
         return AutoTokenizer.from_pretrained(at, trust_remote_code=False)
 
@@ -224,7 +233,7 @@ def usable_device(device: str | None) -> str:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UsageError(
-            f"Device '{device}' cannot be used here: {str(error).splitlines()[0]} "
+            f"Device '{device}' cannot be used here: {str(error).splitlines()[0].rstrip('.')}. "
             "Leave --device out to take the best one there is."
         ) from error
     return device
