@@ -74,7 +74,7 @@ def pretrain(
 
     Raises:
         UsageError: there is no such family.
-        RunExistsError: there are pairs in out_dir already.
+        RunExistsError: there are pairs in out_dir already, or files that are not ours to replace.
     """
     if family not in FAMILIES:
         raise UsageError(
@@ -82,11 +82,7 @@ def pretrain(
         )
     out = Path(out_dir or Path("runs") / "pretrain" / family)
     runs = out.with_name(f"{out.name}-runs")
-    if (out / family / "pair.json").exists() and not overwrite:
-        raise RunExistsError(
-            f"There are already pairs in {out}. Replace them (--overwrite), or choose another "
-            "folder."
-        )
+    _refuse_what_lies_there(out, family, overwrite)
     if overwrite:
         shutil.rmtree(runs, ignore_errors=True)
     recipes = _recipes(family, teacher or FAMILIES[family], starts or STARTS)
@@ -120,6 +116,22 @@ def pretrain(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return out
+
+
+def _refuse_what_lies_there(out: Path, family: str, overwrite: bool) -> None:
+    """Before the first update: the finished folder takes the place of all that lies at `out`."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / family / "pair.json").exists():
+        raise RunExistsError(
+            f"{out} holds files that are no pairs of {family}, and the pairs would take their "
+            "place. Choose another folder (--out)."
+        )
+    if not overwrite:
+        raise RunExistsError(
+            f"There are already pairs in {out}. Replace them (--overwrite), or choose another "
+            "folder."
+        )
 
 
 def places_of(family: str, task: str) -> dict[str, str]:

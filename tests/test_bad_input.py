@@ -307,9 +307,17 @@ def test_pairs_that_cannot_be_made(words, pieces, tmp_path, refused):
 
 
 def test_a_pair_that_is_already_there(tmp_path, refused):
-    (tmp_path / "pair.json").write_text("{}")
+    (tmp_path / "tiny-qwen3").mkdir()
+    (tmp_path / "tiny-qwen3" / "pair.json").write_text("{}")
     refused(["pretrain", "--out", str(tmp_path)], 2, str(tmp_path), "--overwrite")
-    assert contents(tmp_path) == {"pair.json": b"{}"}
+    assert contents(tmp_path) == {"tiny-qwen3/pair.json": b"{}"}
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_pairs_never_take_the_place_of_something_else(tmp_path, refused, overwrite):
+    (tmp_path / "thesis.txt").write_text("mine")
+    refused(["pretrain", "--out", str(tmp_path), *overwrite], 2, "no pairs of tiny-qwen3", "--out")
+    assert contents(tmp_path) == {"thesis.txt": b"mine"}
 
 
 def test_evaluate_says_when_a_short_file_holds_nothing_out(tmp_path, refused):
