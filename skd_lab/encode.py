@@ -87,9 +87,9 @@ def encode_examples(
             (Qwen3). Without them its prompts end with an empty thinking block, as they do in use.
 
     Raises:
-        DataError: for an empty prompt or reference, turns that the chat template refuses or drops,
-            a rendering that does not start with its prompt, thoughts that are not asked for, or an
-            id beyond vocab_size; names the example.
+        DataError: for a prompt or reference that is empty, a prompt without tokens, turns that the
+            chat template refuses or drops, a rendering that does not start with its prompt,
+            thoughts that are not asked for, or an id beyond vocab_size; names the example.
         UsageError: for an unknown over_long, a limit below 1, chats without a chat template, or
             thinking without a switch for it.
     """
@@ -140,7 +140,7 @@ def encode_prompt(
         thinking: as encode_examples takes it.
 
     Raises:
-        DataError: if the text is empty.
+        DataError: if the text is empty or has no tokens.
         UsageError: for thinking without a switch for it.
     """
     _check_switch(tokenizer, thinking)
@@ -172,8 +172,15 @@ def _encode(
             f"Example {example.id}: its reference is empty. Give an answer, or leave it out."
         )
     if example.messages is None:
-        return _encode_plain(tokenizer, example, eos)
-    return _encode_chat(tokenizer, example, eos, thinking)
+        prompt, reference = _encode_plain(tokenizer, example, eos)
+    else:
+        prompt, reference = _encode_chat(tokenizer, example, eos, thinking)
+    if not prompt:
+        raise DataError(
+            f"Example {example.id}: its prompt has no tokens: the tokenizer knows nothing of its "
+            "text. Give it some text that the tokenizer knows."
+        )
+    return prompt, reference
 
 
 def _encode_plain(
@@ -182,7 +189,7 @@ def _encode_plain(
     """The prompt with the tokenizer's own opening (a bos, if it has one); an eos at the end."""
     options = {"split_special_tokens": True}  # a "<|im_end|>" in somebody's text is text
     prompt = tokenizer(example.prompt, **options)["input_ids"]
-    if tokenizer.eos_token_id is not None and prompt[-1] == tokenizer.eos_token_id:
+    if tokenizer.eos_token_id is not None and prompt[-1:] == [tokenizer.eos_token_id]:
         prompt = prompt[:-1]  # some tokenizers close every text; this one goes on
     if example.reference is None:
         return prompt, None

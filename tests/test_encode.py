@@ -6,8 +6,10 @@ import inspect
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, processors
+from transformers import PreTrainedTokenizerFast
 
-from skd_lab.encode import encode_examples
+from skd_lab.encode import encode_examples, encode_prompt
 from skd_lab.errors import DataError, UsageError
 from skd_lab.tasks import TASKS, Example
 from skd_lab.tokenizer import PAD, TURN_END, TURN_START, train_tokenizer
@@ -191,6 +193,29 @@ def test_empty_text_is_refused():
     for example in (chat("a", ""), Example(id="x", prompt="a", reference="")):
         with pytest.raises(DataError, match="x: its reference is empty"):
             encode(example)
+
+
+@pytest.mark.parametrize("eos", [None, "<end>"])
+def test_a_prompt_of_which_the_tokenizer_knows_nothing_is_refused(eos):
+    words = Tokenizer(models.BPE({"a": 0, "b": 1}, []))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token=eos)
+    assert encode(Example(id="x", prompt="ab"), tokenizer=tokenizer).encoded[0].prompt_ids == [0, 1]
+    for text in ("c", "ccc"):
+        with pytest.raises(DataError, match="x: its prompt has no tokens"):
+            encode(Example(id="x", prompt=text), tokenizer=tokenizer)
+        with pytest.raises(DataError, match="its prompt has no tokens"):
+            encode_prompt(tokenizer, text)
+
+
+def test_a_prompt_that_is_its_closing_mark_alone_is_refused():
+    words = Tokenizer(models.BPE({"a": 0, "<end>": 1}, []))
+    words.post_processor = processors.TemplateProcessing(
+        single="$A <end>", special_tokens=[("<end>", 1)]
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>")
+    assert encode(Example(id="x", prompt="a"), tokenizer=tokenizer).encoded[0].prompt_ids == [0]
+    with pytest.raises(DataError, match="x: its prompt has no tokens"):
+        encode(Example(id="x", prompt="c"), tokenizer=tokenizer)
 
 
 def test_chat_without_a_template_and_wrong_options_are_refused():
