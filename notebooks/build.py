@@ -14,6 +14,7 @@ import inspect
 import json
 import os
 import re
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ import nbformat
 from nbclient import NotebookClient
 
 from skd_lab.course.checking import CHAPTERS
+from skd_lab.course.committed import RECORDS
 from skd_lab.course.exercises import EXERCISES, Exercise
 from skd_lab.course.place import REPOSITORY, badge, setup_cell
 
@@ -170,6 +172,15 @@ def write_index(times: dict[str, int]) -> None:
     at.write_text(before + begin + index(times) + end + rest.partition(end)[2], encoding="utf-8")
 
 
+def copy_records() -> None:
+    """The rows of every results/NAME into the package, where notebooks 07 to 09 read them."""
+    for old in RECORDS.glob("*.jsonl"):
+        old.unlink()
+    RECORDS.mkdir(exist_ok=True)
+    for path in sorted(HERE.parent.glob("results/*/results.jsonl")):
+        shutil.copyfile(path, RECORDS / f"{path.parent.name}.jsonl")
+
+
 def chapters_with_exercises() -> list[str]:
     """Such as ["00", "02"]."""
     return sorted({number[:2] for number in EXERCISES})
@@ -186,6 +197,7 @@ def main() -> None:
         found = stale()
         print("\n".join(found) or "Everything is up to date.")
         sys.exit(bool(found))
+    copy_records()
     times = json.loads(TIMES.read_text(encoding="utf-8")) if TIMES.exists() else {}
     for path in sources():
         if asked.numbers and path.name[:2] not in asked.numbers:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from skd_lab.losses import skewed_reverse_kl as skewed_reverse_kl
     from skd_lab.losses import total_variation as total_variation
     from skd_lab.methods import METHODS as METHODS
+    from skd_lab.metrics import bootstrap_interval as bootstrap_interval
+    from skd_lab.metrics import crossed_bootstrap as crossed_bootstrap
+    from skd_lab.metrics import paired_bootstrap as paired_bootstrap
     from skd_lab.models import Pair as Pair
     from skd_lab.models import bundled_pairs as bundled_pairs
     from skd_lab.models import load_pair as load_pair
@@ -87,6 +90,7 @@ _PUBLIC = {
         "total_variation",
     ],
     "methods": ["METHODS"],
+    "metrics": ["bootstrap_interval", "crossed_bootstrap", "paired_bootstrap"],
     "models": ["Pair", "bundled_pairs", "load_pair", "make_pair"],
     "presets": ["with_preset"],
     "recording": ["record_traces"],
