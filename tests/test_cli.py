@@ -191,6 +191,18 @@ def test_evaluate_a_finished_run(run_folder, rows, tmp_path, capsys):
     assert "95% interval" in said
 
 
+def test_another_data_seed_gives_other_prompts(run_folder, capsys):
+    words = ["evaluate", "--run", str(run_folder), "--n", "2", "--split", "train", "--json"]
+
+    def evaluated(*more: str) -> set[str]:
+        assert main([*words, *more]) == 0
+        return {row["id"] for row in EvalReport.from_json(capsys.readouterr().out).completions}
+
+    assert evaluated() == evaluated("--data-seed", "0") != evaluated("--data-seed", "7")
+    assert main([*words, "--data-seed", "-1"]) == 2
+    assert "--data-seed must be at least 0, got -1" in " ".join(capsys.readouterr().err.split())
+
+
 def test_evaluate_needs_a_finished_run(run_folder, tmp_path, capsys):
     assert main(["evaluate", "--run", str(tmp_path / "gone")]) == 2
     assert "holds no finished student" in " ".join(capsys.readouterr().err.split())

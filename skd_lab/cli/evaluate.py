@@ -34,6 +34,14 @@ def add_parser(subparsers: Any) -> None:
         "--n", type=whole_number, default=300, metavar="N", help="Prompts (default 300)."
     )
     parser.add_argument(
+        "--data-seed",
+        type=whole_number,
+        default=0,
+        metavar="N",
+        help="Which prompts of the split, where a task writes its own; else their order (default "
+        "0).",
+    )
+    parser.add_argument(
         "--eval-batch-size",
         type=whole_number,
         default=64,
@@ -62,12 +70,14 @@ def run(args: argparse.Namespace) -> int:
     config = config_from(args, _of_run(args.run_folder) if args.run_folder else None)
     if args.baseline and not args.draft:
         raise UsageError("--baseline is a second draft: it belongs to --draft. Give that too.")
+    if args.data_seed < 0:
+        raise UsageError(f"--data-seed must be at least 0, got {args.data_seed}.")
 
     from skd_lab.prepare import encode_for, pair_for
     from skd_lab.tasks import get_task
 
     task = get_task(config.task)
-    examples = task.load(args.split, args.n, data_path=config.data_path)
+    examples = task.load(args.split, args.n, args.data_seed, config.data_path)
     if not examples:
         raise UsageError(
             f"Task {task.name} has no prompts in its {args.split} split here; a file with few "
