@@ -104,6 +104,9 @@ def launch(app: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, **m
         server_port=port,
         share=False,
         ssr_mode=False,
+        # without: gradio gives the first page three seconds, and on a busy machine that is not
+        # enough; its message then speaks of share links and proxies
+        _frontend=False,
         run_history=False,
         footer_links=[],
         max_file_size="32mb",
