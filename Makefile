@@ -4,6 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 VENV ?= .venv
+# Files of tests that run at once.
+JOBS ?= 2
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.skd_setup
@@ -35,7 +37,7 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -n $(JOBS) --dist loadfile
 	$(if $(STRICT),$(NBVAL) --nbval $(STRICT))
 	$(NBVAL) --nbval-lax $(LAX)
 
