@@ -15,6 +15,7 @@ from skd_lab.family import minillm as minillm
 from skd_lab.family import okd as okd
 from skd_lab.family import policy_gradient as policy_gradient
 from skd_lab.family import rdd as rdd
+from skd_lab.family import rdd_segments as rdd_segments
 from skd_lab.family import uld as uld
 from skd_lab.family.card import CARDS as CARDS
 from skd_lab.family.card import Card as Card
@@ -23,3 +24,4 @@ from skd_lab.family.card import Verdict as Verdict
 from skd_lab.family.card import get_card as get_card
 from skd_lab.family.card import read_rows as read_rows
 from skd_lab.family.card import rerun as rerun
+from skd_lab.family.shown import show as show
