@@ -12,7 +12,7 @@ from typing import Any
 from skd_lab.claims import Finding, Statement, grouped, verdict
 from skd_lab.results import read_results
 from skd_lab.statements import STATEMENTS
-from skd_lab.views.grid_table import groups, title
+from skd_lab.views.grid_table import groups, title, variant
 
 RECORDS = Path(__file__).parent / "records"
 
@@ -30,6 +30,11 @@ class Setting:
     def __str__(self) -> str:
         return f"{self.title} ({self.folder})"
 
+    @property
+    def plain(self) -> list[Mapping[str, Any]]:
+        """Rows of methods as they are, without the points of a sweep."""
+        return [row for row in self.rows if variant(row) == row["method"]]
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -42,6 +47,23 @@ class Judged:
     def verdict(self) -> str:
         """By the rules of skd_lab/claims.py."""
         return verdict(self.findings)
+
+    def __str__(self) -> str:
+        """The statement, its verdict, and a line a comparison, with the numbers of claims.md."""
+        said = f"Statement {self.statement.number}: {self.verdict}"
+        head = f"{self.statement.claim}\n{said}"
+        return "\n".join([head, *map(_line, self.findings)])
+
+
+def _line(finding: Finding) -> str:
+    times, form = (100, "+.1f") if finding.unit == "points" else (1, "+.3f")
+    value, low, high = (
+        format(times * number, form) for number in (finding.value, finding.low, finding.high)
+    )
+    measured = f"{value} [{low} to {high}] {finding.unit}"
+    return (
+        f"  {finding.where}: {finding.what}\n    {measured}, {finding.runs} runs: {finding.speaks}"
+    )
 
 
 def committed(min_runs: int = 1) -> list[Setting]:
