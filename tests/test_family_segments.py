@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from skd_lab.errors import UsageError
 from skd_lab.family import rdd_segments as rdd
+from skd_lab.family import segments
 from skd_lab.losses import forward_kl
 
 
@@ -86,11 +87,13 @@ def test_the_control_has_the_same_weights_at_other_pixels():
 
 
 def test_pictures_show_their_classes_and_come_again_with_their_seed():
-    x, y = rdd.pictures(300, torch.Generator().manual_seed(0), noise=0.0)
-    assert x.shape == (300, 1, rdd.SIDE, rdd.SIDE) and y.shape == (300 * rdd.SIDE**2,)
+    x, y = segments.pictures(300, torch.Generator().manual_seed(0), noise=0.0)
+    assert x.shape == (300, 1, segments.SIDE, segments.SIDE) and y.shape == (
+        300 * segments.SIDE**2,
+    )
     assert ((x.flatten() > 0) == (y > 0)).all()
     assert (torch.bincount(y, minlength=4) > 3000).all()
-    again = rdd.pictures(300, torch.Generator().manual_seed(0), noise=0.0)
+    again = segments.pictures(300, torch.Generator().manual_seed(0), noise=0.0)
     assert torch.equal(x, again[0]) and torch.equal(y, again[1])
 
 
@@ -99,15 +102,15 @@ def test_perfect_pictures_have_an_overlap_of_one():
         def forward(self, x):
             return F.one_hot(y, 4).float().log(), None
 
-    x, y = rdd.pictures(50, torch.Generator().manual_seed(1))
-    assert rdd.miou(Knows(), x, y) == 1.0
+    x, y = segments.pictures(50, torch.Generator().manual_seed(1))
+    assert segments.miou(Knows(), x, y) == 1.0
 
 
 def test_a_short_run_has_every_arm_and_the_teacher_stays():
     rows = rdd.run(0, steps=2)
     assert [row["arm"] for row in rows] == list(rdd.ARMS)
     assert all(0 <= row["miou"] <= 1 for row in rows)
-    teacher = rdd.teacher_of(0, 2)
+    teacher = segments.teacher_of(0, 2)
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
     with pytest.raises(UsageError, match="two layers at least: 1"):
-        rdd.Segmenter(4, 1, seed=0)
+        segments.Segmenter(4, 1, seed=0)
