@@ -16,7 +16,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from skd_lab.cards import Scores, model_card
+from skd_lab.cards import OTHER_PROMPTS, Scores, model_card
 from skd_lab.encode import encode_examples
 from skd_lab.errors import RunExistsError, UsageError
 from skd_lab.evaluate import evaluate_generator
@@ -52,7 +52,7 @@ def pretrain(
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Make a family of bundled pairs from scratch: on one CPU thread about 80 minutes.
+    """Make a family of bundled pairs from scratch: on one CPU thread about 90 minutes.
 
     An interrupted call goes on from its last checkpoint when it is made again; the checkpoints
     stay beside the family, in `<out_dir>-runs`, until they are deleted.
@@ -103,11 +103,15 @@ def pretrain(
             save_model(model, tokenizer, temporary / place)
         scores = {}
         for place, recipe in recipes.items():
-            scores[place] = _score(temporary / place, tokenizer, recipe, held_out)
+            folder = temporary / place
+            scores[place] = _score(folder, tokenizer, recipe, held_out)
+            others = None
+            if place.endswith("/teacher"):
+                others = _score(folder, tokenizer, recipe, held_out, OTHER_PROMPTS)
             card = model_card(
-                family, place, recipe, models[place], cpu_seconds[place], scores[place]
+                family, place, recipe, models[place], cpu_seconds[place], scores[place], others
             )
-            write_text_atomic(temporary / place / "README.md", card)
+            write_text_atomic(folder / "README.md", card)
         for task in TASKS:
             _describe(temporary, family, task, recipes, scores)
             _list_files(temporary / pair_name(family, task))
@@ -156,7 +160,11 @@ def _recipes(
 
 
 def _score(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, held_out: int
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: Recipe,
+    held_out: int,
+    data_seed: int = 0,
 ) -> Scores:
     """Greedy scores of a model as saved: by its tasks and held-out splits, the first prompts."""
     model: PreTrainedModel = load_model(folder, device="cpu")
@@ -167,7 +175,7 @@ def _score(
         for split in ("test", "unseen") if "unseen" in task.splits else ("test",):
             encoded = encode_examples(
                 tokenizer,
-                task.load(split, held_out),
+                task.load(split, held_out, seed=data_seed),
                 max_prompt_tokens=CONTEXT // 2,
                 over_long="error",
                 vocab_size=pair.vocab_size,

@@ -129,6 +129,9 @@ _FOURTH = _round(
 _FIFTH = _round(
     5, 2000, 1e-3, summaries=6000, arithmetic=3000, translation=18_000, instruction=21_000
 )
+_SIXTH = _round(
+    6, 3000, 1.2e-3, summaries=10_000, arithmetic=8000, translation=30_000, instruction=24_000
+)
 _STUDENT = Recipe(
     hidden_size=96,
     layers=2,
@@ -187,7 +190,7 @@ DEFAULT_START = {
 
 FAMILIES: Mapping[str, Recipe] = MappingProxyType(
     {
-        "tiny-qwen3": replace(_TEACHER, then=(_SECOND, _THIRD["qwen3"], _FOURTH, _FIFTH)),
+        "tiny-qwen3": replace(_TEACHER, then=(_SECOND, _THIRD["qwen3"], _FOURTH, _FIFTH, _SIXTH)),
         "tiny-gemma3": replace(_TEACHER, family="gemma3", then=(_SECOND, _THIRD["gemma3"])),
     }
 )

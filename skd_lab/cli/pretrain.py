@@ -16,7 +16,7 @@ def add_parser(subparsers: Any) -> None:
         help="Make a family of bundled pairs again, from scratch.",
         description="Make a family of bundled pairs from scratch, from generated text alone: the "
         "tokenizer, one teacher of four tasks, and for each task a pair with several students. "
-        "Takes about 80 minutes on one CPU thread; an interrupted run goes on from its last "
+        "Takes about 90 minutes on one CPU thread; an interrupted run goes on from its last "
         "checkpoint when the command is given again.",
     )
     parser.add_argument(
