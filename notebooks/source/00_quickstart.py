@@ -48,19 +48,19 @@ prompts = [row.prompt_ids for row in encoded]
 uniforms = skd.draw_uniforms(seed=0, rows=32, max_new_tokens=64)
 
 
-def write(pair, accept_top_k=K, gamma=5, teacher_policy=plain):
+def write(pair, accept_top_k=K, gamma=5, teacher_policy=plain, asked=prompts, numbers=uniforms):
     """The 32 completions: the student proposes, the teacher keeps or replaces."""
     return skd.interleaved_rollout(
         pair.student,
         pair.teacher,
-        prompts,
+        asked,
         accept_top_k=accept_top_k,
         gamma=gamma,
         max_new_tokens=64,
         eos_token_ids=pair.eos_token_ids,
         student_policy=plain,
         teacher_policy=teacher_policy,
-        uniforms=uniforms,
+        uniforms=numbers,
         vocab_size=pair.vocab_size,
     )
 
@@ -231,10 +231,10 @@ figure(
 # %%
 if real_models_available(8):
     real = skd.load_pair(student="Qwen/Qwen3-0.6B", teacher="Qwen/Qwen3-1.7B", dtype="bfloat16")
-    mine = skd.encode_examples(real.tokenizer, [examples[shown]], max_prompt_tokens=512).encoded
-    prompts = [mine[0].prompt_ids]
-    uniforms, shown = uniforms[:, :1], 0
-    picture = strip(real, write(real)[0], "Qwen3 0.6B, corrected by Qwen3 1.7B")
+    [row] = skd.encode_examples(real.tokenizer, [examples[shown]], max_prompt_tokens=512).encoded
+    own = uniforms[:, shown : shown + 1]  # the numbers of the prompt shown above
+    [text] = write(real, asked=[row.prompt_ids], numbers=own)
+    picture = strip(real, text, "Qwen3 0.6B, corrected by Qwen3 1.7B")
 else:
     picture = None
     print("No GPU, or no hub: this notebook used the bundled models.")
