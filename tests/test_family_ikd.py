@@ -1,0 +1,327 @@
+"""A teacher that learns from exams: the gradient through a step, what is changed, what is not."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny import tiny_model
+from torch.func import functional_call
+
+from skd_lab.batch import collate, completion_hidden
+from skd_lab.errors import UsageError
+from skd_lab.family import digits, ikd, interactive
+from skd_lab.family.exams import InteractiveTeacher, exam_gradient
+from skd_lab.family.okd import OnlineTeacher
+from skd_lab.losses import forward_kl, token_weights
+from skd_lab.objectives import Objective, get_objective
+from skd_lab.projection import Projection
+from skd_lab.rollout import reference_rollout
+from skd_lab.scored import Scored
+
+RATE = 0.5
+
+
+def classroom(seed=0):
+    """A student and a teacher of float64, their course and their exam, as closures."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        student = torch.nn.Sequential(
+            torch.nn.Linear(4, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3)
+        ).double()
+        teacher = torch.nn.Linear(4, 3).double()
+    x = torch.randn(20, 4, generator=generator, dtype=torch.float64)
+    questions = torch.randn(8, 4, generator=generator, dtype=torch.float64)
+    answers = torch.randint(3, (8,), generator=generator)
+
+    def course(weights):
+        return digits.mean_of(forward_kl, functional_call(student, dict(weights), x), teacher(x))
+
+    def exam(weights):
+        return F.cross_entropy(functional_call(student, dict(weights), questions), answers)
+
+    return student, teacher, course, exam
+
+
+def after_the_step(student, course, exam):
+    """Le at the end of the virtual step, worked from the two closures alone."""
+    own = dict(student.named_parameters())
+    slopes = torch.autograd.grad(course(own), list(own.values()))
+    moved = {n: (p - RATE * s).detach() for (n, p), s in zip(own.items(), slopes, strict=True)}
+    return exam(moved).item()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_gradient_through_the_step_is_that_of_finite_differences(seed):
+    student, teacher, course, exam = classroom(seed)
+    taught = list(teacher.parameters())
+    found, result = exam_gradient(course, exam, dict(student.named_parameters()), taught, rate=RATE)
+    assert result.item() == pytest.approx(after_the_step(student, course, exam), rel=1e-12)
+    generator, step = torch.Generator().manual_seed(seed), 1e-5
+    for part, slope in zip(taught, found, strict=True):
+        along = torch.randn(part.shape, generator=generator, dtype=torch.float64)
+        ends = []
+        for side in (step, -step):
+            with torch.no_grad():
+                part += side * along
+            ends.append(after_the_step(student, course, exam))
+            with torch.no_grad():
+                part -= side * along
+        by_hand = (ends[0] - ends[1]) / (2 * step)
+        assert (slope * along).sum().item() == pytest.approx(by_hand, rel=1e-5)
+        assert abs(by_hand) > 1e-4
+
+
+def test_the_two_forms_of_the_gradient_agree():
+    student, teacher, course, exam = classroom()
+    own, taught = dict(student.named_parameters()), list(teacher.parameters())
+    exact, _ = exam_gradient(course, exam, own, taught, rate=RATE)
+    near, _ = exam_gradient(course, exam, own, taught, rate=RATE, differences=1e-3)
+    for a, b in zip(exact, near, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-8)
+
+
+def test_an_exam_makes_the_next_one_better_and_leaves_the_student_alone():
+    student, teacher, course, exam = classroom()
+    before = copy.deepcopy(student.state_dict())
+    strategy = InteractiveTeacher(list(teacher.parameters()), rate=1e-2, virtual_rate=RATE)
+    results = [strategy.exam(course, exam, dict(student.named_parameters())) for _ in range(5)]
+    assert results == sorted(results, reverse=True) and results[-1] < results[0]
+    assert all(torch.equal(before[name], value) for name, value in student.state_dict().items())
+    assert all(p.grad is None for p in (*student.parameters(), *teacher.parameters()))
+
+
+@pytest.mark.parametrize("differences", [None, 1e-2])
+def test_an_exam_without_anything_to_learn_leaves_the_teacher(differences):
+    student, teacher, course, _ = classroom()
+    found, _ = exam_gradient(
+        course,
+        lambda weights: torch.stack([value.sum() * 0 for value in weights.values()]).sum(),
+        dict(student.named_parameters()),
+        list(teacher.parameters()),
+        rate=RATE,
+        differences=differences,
+    )
+    assert all(slope.abs().max() == 0 for slope in found)
+
+
+def test_a_course_that_the_teacher_is_not_in_is_refused():
+    student, teacher, course, exam = classroom()
+    own, taught = dict(student.named_parameters()), [torch.zeros(2, requires_grad=True)]
+    for differences in (None, 1e-2):
+        with pytest.raises(UsageError, match="does not lead to the teacher's parameters"):
+            exam_gradient(course, exam, own, taught, rate=RATE, differences=differences)
+    with pytest.raises(UsageError, match="above 0, got 0. Use 0.1"):
+        exam_gradient(course, exam, own, list(teacher.parameters()), rate=0)
+
+
+def test_without_exams_it_is_plain_distillation():
+    own = digits.data(0)
+    x, quiz = own.train_x[:50], (own.train_x[50:60], own.train_y[50:60])
+    teacher, student, plain = (digits.mlp(8, seed=seed) for seed in (1, 2, 2))
+    before = copy.deepcopy(teacher.state_dict())
+    ikd.teach(student, teacher, x, quiz, steps=5, every=0)
+    wanted = teacher(x).detach()
+    digits.fit(plain, x, lambda z: digits.mean_of(forward_kl, z, wanted), steps=5)
+    assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
+    for name, value in student.state_dict().items():
+        torch.testing.assert_close(value, plain.state_dict()[name])
+
+
+def test_a_quiz_without_rows_and_other_classes_are_refused():
+    x, none = torch.zeros(3, 64), (torch.zeros(0, 64), torch.zeros(0, dtype=torch.long))
+    with pytest.raises(UsageError, match="quiz has no rows"):
+        ikd.teach(digits.mlp(4, seed=0), digits.mlp(4, seed=1), x, none, steps=1)
+    quiz = (torch.zeros(1, 64), torch.zeros(1, dtype=torch.long))
+    with pytest.raises(UsageError, match="same classes, got 10 and 2"):
+        ikd.teach(digits.mlp(4, seed=0), digits.mlp(4, seed=1, classes=2), x, quiz, steps=1)
+
+
+def test_right_answers_mend_a_teacher_of_wrong_labels_and_shuffled_ones_do_not():
+    own = digits.data(0)
+    x, y = own.train_x[100:], ikd.noisy(own.train_y[100:], 0.4, 0)
+    first = digits.mlp(128, seed=1)
+    digits.fit(first, x, lambda z: F.cross_entropy(z, y), steps=150)
+    answers = own.train_y[:100]
+    order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
+    found = {"before": ikd.measured(first, first, 0)["teacher"]}
+    for name, given in (("right", answers), ("shuffled", answers[order])):
+        student, teacher = digits.mlp(16, seed=2), copy.deepcopy(first)
+        ikd.teach(student, teacher, x, (own.train_x[:100], given), steps=120)
+        found[name] = ikd.measured(student, teacher, 0)["teacher"]
+    assert found["right"] > found["before"] + 0.03
+    assert found["shuffled"] < found["before"]
+
+
+def test_labels_are_wrong_as_often_as_asked():
+    y = torch.arange(2000) % 10
+    share = (ikd.noisy(y, 0.4, 0) != y).double().mean()
+    assert 0.36 < share < 0.44 and torch.equal(ikd.noisy(y, 0.0, 0), y)
+
+
+# the language model's form
+
+VOCAB = 12
+PROMPTS = [[5, 6, 7], [9, 2], [3, 4], [8, 8, 3, 4]]
+ANSWERS = [[8, 2, 1], [9, 4, 4, 6, 1], [7, 1], [5, 6, 1]]
+QUIZ = torch.tensor([False, True, False, True])
+
+
+def microbatch(memory=None, architecture="qwen3", rows=range(4)):
+    student = tiny_model(architecture, seed=1, vocab_size=VOCAB)
+    teacher = tiny_model(architecture, seed=2, vocab_size=VOCAB, hidden_size=24)
+    rollouts = reference_rollout([PROMPTS[i] for i in rows], [ANSWERS[i] for i in rows], [1])
+    batch = collate(rollouts, pad_id=0)
+    return Scored(
+        batch=batch,
+        weights=token_weights("mean_over_tokens", batch.lengths),
+        student=student,
+        teacher=teacher.requires_grad_(False),
+        student_hidden=completion_hidden(student, batch),
+        student_head=Projection.of(student),
+        teacher_hidden=completion_hidden(teacher, batch).detach(),
+        teacher_head=Projection.of(teacher),
+        memory={} if memory is None else memory,
+    )
+
+
+@pytest.fixture
+def half(monkeypatch):
+    """The second and the fourth prompt are the quiz."""
+    monkeypatch.setattr(interactive, "in_quiz", lambda batch, share: QUIZ[: len(batch.lengths)])
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "gemma2", "llama"])
+def test_the_students_own_parameters_give_its_own_distribution(architecture):
+    seen = microbatch(architecture=architecture)
+    own = dict(seen.student.named_parameters())
+    wanted = torch.log_softmax(seen.student_head.logits(seen.student_hidden), -1)
+    found = interactive.log_probs(seen.student, own, seen.batch, VOCAB)
+    torch.testing.assert_close(found, wanted)
+    moved = {name: value * 1.1 for name, value in own.items()}
+    other = interactive.log_probs(seen.student, moved, seen.batch, VOCAB)
+    with torch.no_grad():
+        for value in own.values():
+            value *= 1.1
+    hidden = completion_hidden(seen.student, seen.batch)
+    torch.testing.assert_close(other, torch.log_softmax(seen.student_head.logits(hidden), -1))
+
+
+def in_float64(norm):
+    """The forward of a norm that does not work in float32 inside, as those of transformers do."""
+    return lambda x: norm.weight * x * (x.square().mean(-1, keepdim=True) + 1e-6).rsqrt()
+
+
+def test_the_modules_gradient_is_that_of_finite_differences():
+    seen = microbatch()
+    for module in seen.student.modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            module.forward = in_float64(module)
+    online = OnlineTeacher(24, VOCAB, rank=2, rate=1e-3, like=seen.teacher_hidden)
+    with torch.no_grad():
+        online.up.normal_(generator=torch.Generator().manual_seed(0))
+
+    def result():
+        return interactive.module_gradient(seen, online, QUIZ, virtual_rate=RATE)
+
+    found, _ = result()
+    for part, slope in zip((online.down, online.up), found, strict=True):
+        along = torch.randn(part.shape, generator=torch.Generator().manual_seed(1)).double()
+        ends = []
+        for side in (1e-5, -1e-5):
+            with torch.no_grad():
+                part += side * along
+            ends.append(float(result()[1]))
+            with torch.no_grad():
+                part -= side * along
+        by_hand = (ends[0] - ends[1]) / 2e-5
+        assert float((slope * along).sum()) == pytest.approx(by_hand, rel=1e-5)
+        assert abs(by_hand) > 1e-2
+
+
+def test_only_the_course_teaches_and_only_the_module_sits_the_exam(half):
+    seen = microbatch()
+    before = copy.deepcopy(seen.teacher.state_dict())
+    seen.student_hidden.retain_grad()
+    get_objective("interactive_teacher", settings={"rate": 1e-2}).of(seen)[0].backward()
+    silent = seen.student_hidden.grad.abs().sum(-1) == 0
+    assert torch.equal(silent, QUIZ[seen.rows()])
+    assert all(
+        torch.equal(before[name], value) for name, value in seen.teacher.state_dict().items()
+    )
+    assert all(parameter.grad is None for parameter in seen.teacher.parameters())
+    assert seen.memory["ikd"]["up"].abs().max() > 0
+
+
+def test_exams_get_better_from_update_to_update(half):
+    memory, results = {}, []
+    for _ in range(12):
+        seen = microbatch(memory)
+        get_objective("interactive_teacher", settings={"rate": 3e-2}).of(seen)
+        online = OnlineTeacher(24, VOCAB, rank=4, rate=1e-3, like=seen.teacher_hidden)
+        online.load(memory["ikd"])
+        results.append(float(interactive.module_gradient(seen, online, QUIZ, virtual_rate=RATE)[1]))
+    assert results[-1] < results[0]
+
+
+def test_a_microbatch_without_a_quiz_is_forward_kl(monkeypatch):
+    seen, plain = microbatch(), microbatch()
+    monkeypatch.setattr(interactive, "in_quiz", lambda batch, share: torch.zeros(4).bool())
+    loss = get_objective("interactive_teacher").of(seen)[0]
+    wanted = Objective(name="forward_kl", divergence=forward_kl).of(plain)[0]
+    torch.testing.assert_close(loss, wanted)
+    assert "ikd" not in seen.memory
+
+
+def test_dropout_is_off_in_an_exam_and_back_on_after_it(half):
+    seen = microbatch()
+    seen.student.train()
+    get_objective("interactive_teacher").of(seen)
+    assert all(module.training for module in seen.student.modules())
+
+
+def test_a_prompt_is_in_the_quiz_or_not_whatever_stands_behind_it():
+    prompts = [[a, b] for a in range(20) for b in range(20)]
+
+    def drawn(answer):
+        rollouts = reference_rollout(prompts, [answer] * len(prompts), [1])
+        return interactive.in_quiz(collate(rollouts, pad_id=0), 0.25)
+
+    once = drawn([3, 1])
+    assert torch.equal(once, drawn([4, 5, 6, 1]))
+    assert 0.18 < once.double().mean() < 0.32
+
+
+def test_the_memory_is_saved_and_goes_on_exactly(half, tmp_path):
+    memory = {}
+    get_objective("interactive_teacher").of(microbatch(memory))
+    torch.save(memory, tmp_path / "memory.pt")
+    again = torch.load(tmp_path / "memory.pt", weights_only=True)
+    losses = [get_objective("interactive_teacher").of(microbatch(m))[0] for m in (memory, again)]
+    assert losses[0].item() == losses[1].item()
+    assert torch.equal(memory["ikd"]["up"], again["ikd"]["up"])
+
+
+def test_what_cannot_sit_an_exam_is_refused(monkeypatch):
+    for settings, said in [
+        ({"quiz": 0}, r"quiz must be in \(0, 1\), got 0.*forward_kl"),
+        ({"quiz": 1}, "no course without other prompts"),
+        ({"rank": 0}, "whole number from 1, got 0"),
+        ({"virtual_rate": 0}, "must be above 0, got 0.001, 0"),
+    ]:
+        with pytest.raises(UsageError, match=said):
+            get_objective("interactive_teacher", settings=settings)
+    seen = microbatch()
+    monkeypatch.setattr(interactive, "LARGEST", 100)
+    with pytest.raises(UsageError, match="for tiny models: the student trains .* 100 at most"):
+        get_objective("interactive_teacher").of(seen)
+    monkeypatch.undo()
+    seen.student.model.gradient_checkpointing = True
+    with pytest.raises(UsageError, match="Leave --gradient-checkpointing out"):
+        get_objective("interactive_teacher").of(seen)
+    seen.student.model.gradient_checkpointing = False
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    with pytest.raises(UsageError, match="in one process only"):
+        get_objective("interactive_teacher").of(seen)
