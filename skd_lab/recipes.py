@@ -123,14 +123,20 @@ _THIRD = {
         3, 2500, 1.5e-3, summaries=7000, arithmetic=6000, translation=10_000, instruction=37_000
     ),
 }
-_FOURTH = _round(
+_QWEN3_FOURTH = _round(
     4, 2000, 1.5e-3, 0.3, summaries=34_000, arithmetic=4000, translation=5000, instruction=5000
 )
-_FIFTH = _round(
+_QWEN3_FIFTH = _round(
     5, 2000, 1e-3, summaries=6000, arithmetic=3000, translation=18_000, instruction=21_000
 )
-_SIXTH = _round(
+_QWEN3_SIXTH = _round(
     6, 3000, 1.2e-3, summaries=10_000, arithmetic=8000, translation=30_000, instruction=24_000
+)
+_GEMMA3_FOURTH = _round(
+    4, 3500, 1.5e-3, summaries=9000, arithmetic=8000, translation=13_000, instruction=54_000
+)
+_GEMMA3_FIFTH = _round(
+    5, 1700, 1e-3, summaries=4400, arithmetic=4400, translation=6000, instruction=26_000
 )
 _STUDENT = Recipe(
     hidden_size=96,
@@ -190,8 +196,14 @@ DEFAULT_START = {
 
 FAMILIES: Mapping[str, Recipe] = MappingProxyType(
     {
-        "tiny-qwen3": replace(_TEACHER, then=(_SECOND, _THIRD["qwen3"], _FOURTH, _FIFTH, _SIXTH)),
-        "tiny-gemma3": replace(_TEACHER, family="gemma3", then=(_SECOND, _THIRD["gemma3"])),
+        "tiny-qwen3": replace(
+            _TEACHER, then=(_SECOND, _THIRD["qwen3"], _QWEN3_FOURTH, _QWEN3_FIFTH, _QWEN3_SIXTH)
+        ),
+        "tiny-gemma3": replace(
+            _TEACHER,
+            family="gemma3",
+            then=(_SECOND, _THIRD["gemma3"], _GEMMA3_FOURTH, _GEMMA3_FIFTH),
+        ),
     }
 )
 """Families of bundled pairs, each with the recipe of its one teacher."""
