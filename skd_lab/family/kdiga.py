@@ -194,7 +194,7 @@ register_card(
             "the students 32",
             "IGDM (ICLR 2025) with three steps of attack and KL of the differences",
         ),
-        command="skd-lab family kdiga; for language models: --objective attribution",
+        command="skd-lab family --rerun kdiga    # language models: --objective attribution",
         demo=Demo(run=run, judge=judge, figure=figure),
     )
 )

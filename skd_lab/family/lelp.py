@@ -105,12 +105,19 @@ def measured(student: nn.Sequential, seed: int) -> dict[str, float]:
 
 
 def judge(rows: Sequence[Row]) -> Verdict:
-    """The probe against KD, and against the two controls; the accuracy beside it."""
-    against = {arm: judged(rows, "LELP", arm, "probe", at_least=0.03) for arm in CONTROLS}
-    worst = min(against.values(), key=lambda one: ("lost", "tied", "held").index(one.outcome))
+    """The probe against the controls, the one that does best against it first."""
+    # the claim is 0.03 above KD, and above the others at all
+    found = [
+        (arm, judged(rows, "LELP", arm, "probe", at_least=0.03 if arm == "KD" else 0.0))
+        for arm in CONTROLS
+    ]
+    found.sort(key=lambda pair: ("lost", "tied", "held").index(pair[1].outcome))
     quality = judged(rows, "LELP", "KD", "accuracy")
-    texts = " ".join(f"({one.outcome}) {one.text}" for one in against.values())
-    return Verdict(outcome=worst.outcome, text=f"{texts} Accuracy: {quality.text}")
+    texts = [f"{arm} ({one.outcome}): {one.text}" for arm, one in found]
+    return Verdict(
+        outcome=found[0][1].outcome,
+        text=f"Against {' Against '.join(texts)} What is learned on purpose: {quality.text}",
+    )
 
 
 def figure(rows: Sequence[Row]) -> Figure:
@@ -143,14 +150,26 @@ register_card(
         statement="A linear probe finds the ten digits in the student's states more often, by at "
         "least 0.03, than after KD; more often than with random axes; and shuffled rows undo it.",
         control="random axes in the place of the principal ones; and the subclasses of another row",
-        command="skd-lab family lelp; for language models: skd_lab.family.answers",
-        held=("x",),
-        failed=("x",),
+        command="skd-lab family --rerun lelp    # few answer tokens: skd_lab.family.answers",
+        held=(
+            "the student's states tell the digits apart better than after KD, though nobody told "
+            "it of digits, and it is the rows' own subclasses that do it: those of other rows of "
+            "the class leave less than KD does",
+        ),
+        failed=(
+            "random axes of the null space do about as well as the principal ones (a reviewer of "
+            "the paper saw the same in its Figure 5)",
+            "the accuracy on the two classes is that of KD",
+            "a student that is told the true digits is far above all of them",
+        ),
         choices=(
             "no code was found: the structure is that told in the paper's reviews; one spread a "
             "class divides all its axes",
             "8 splits, beta 1 and 600 updates, chosen on seeds that are not among these",
             "the loss is the KL to class times subclass alone, with no hard labels",
+            "ten seeds: with five the students of 12 units left all of it open",
+            "language models: a head of answers times subclasses where the answer stands, as the "
+            "whole vocabulary's head leaves no null space",
         ),
         demo=Demo(run=run, judge=judge, figure=figure, seeds=tuple(range(10))),
     )
