@@ -4,6 +4,7 @@ That they run, and give these outputs, is tested by nbval (make test); the exerc
 """
 
 import ast
+import importlib
 import importlib.util
 import json
 import re
@@ -19,6 +20,7 @@ FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 TEXTS = [*sorted((FOLDER / "source").glob("*.py")), FOLDER / "README.md"]
 TAGS = {"nbval-ignore-output", "nbval-check-output", "raises-exception", "hide-input"}
+PACKAGES = ("course", "cli", "family")
 BY_NAME = {"ids": lambda path: path.name}
 
 
@@ -94,12 +96,15 @@ def test_it_uses_public_names_only(path):
         for node in ast.walk(ast.parse("".join(cell["source"]))):
             if isinstance(node, ast.ImportFrom) and node.module == "skd_lab.course":
                 assert {alias.name for alias in node.names} <= set(skd_lab.course.__all__)
+            elif isinstance(node, ast.ImportFrom) and node.module == "skd_lab":
+                assert {alias.name for alias in node.names} <= set(PACKAGES)
             elif isinstance(node, ast.Import | ast.ImportFrom):
                 assert "skd_lab." not in ast.unparse(node), ast.unparse(node)
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "skd":
                 assert node.attr in skd_lab.__all__
-            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "course":
-                assert node.attr in skd_lab.course.__all__
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) in PACKAGES:
+                front = importlib.import_module(f"skd_lab.{ast.unparse(node.value)}")
+                assert node.attr in getattr(front, "__all__", vars(front)), ast.unparse(node)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, **BY_NAME)

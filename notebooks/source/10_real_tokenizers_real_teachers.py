@@ -73,10 +73,10 @@ def on_the_card(pair, trained):
     whole, thin = parameters(student), adapters(student)
     count = whole if trained == "all weights" else thin
     held = {
-        "teacher, 16 bits": 2 * parameters(teacher),
-        "student's weights": 4 * whole + (4 * thin if count == thin else 0),
-        "its gradients": 4 * count,
-        "AdamW's means": 8 * count,
+        "teacher": 2 * parameters(teacher),
+        "student": 4 * whole + (4 * thin if count == thin else 0),
+        "gradients": 4 * count,
+        "AdamW": 8 * count,
     }
     total = sum(held.values()) / GIB
     left = [f"{card} {room - total:.1f}" for card, room in CARDS.items()]
@@ -87,7 +87,8 @@ def on_the_card(pair, trained):
 
 explore(
     on_the_card,
-    "What is there all the time, from the shapes alone. Adapters do away with two of the four bars.",
+    "What is there all the time, from the shapes alone: the teacher in 16 bits; the student's "
+    "weights and gradients in 32, and AdamW's two means. Adapters do away with two of the bars.",
     pair=list(PAIRS),
     trained=["all weights", "adapters of rank 16"],
 )
@@ -252,21 +253,23 @@ print(
 # A recipe is a file with a reason. Copy one, change it, and give your file to `--config`.
 
 # %%
+from importlib.resources import files
 from pathlib import Path
 
 import yaml
 
 import skd_lab as skd
 
-package = Path(skd.__file__).parent
+package = files("skd_lab")
 recipes = {
     path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))
-    for path in sorted((package / "real").glob("*.yaml"))
+    for path in sorted(Path(str(package / "real")).glob("*.yaml"))
 }
 for name, recipe in recipes.items():
     print(f"{name:<13} {recipe['about']}\n{'':<13} {recipe['hardware']}")
-peaks = {name: recipe["memory_gib"] for name, recipe in recipes.items()}
-known = {name: recipe["memory_is"] for name, recipe in recipes.items()}
+unbroken = {name: name.replace("-", "\N{NON-BREAKING HYPHEN}") for name in recipes}
+peaks = {unbroken[name]: recipe["memory_gib"] for name, recipe in recipes.items()}
+known = {unbroken[name]: recipe["memory_is"] for name, recipe in recipes.items()}
 figure(bars(peaks, notes=known, title="peak of the fullest GPU, GiB", top=80), "The recipes.")
 
 # %%
@@ -471,7 +474,7 @@ skd.render_strip(trace)
 # %% [markdown]
 # ## Recap
 # A trained weight costs sixteen bytes, a frozen one two or four; texts come on top, and the worst moment is what
-# must fit. Adapters do away with gradients and optimizer, hardly with activations. Two models can be a pair if their
+# must fit. Adapters do away with gradients and optimizer, while most of the activations stay. Two models can be a pair if their
 # ids mean the same; rows beyond are cut off. What stands in the prompt and what is trained, the template decides.
 #
 # ## Sources

@@ -25,7 +25,9 @@ WORDS = {"held": "held", "tied": "the control ties", "lost": "the control wins"}
 
 
 def outcome(each):
-    return WORDS[each.verdict.outcome] if each.verdict else "none: shared comparison"
+    if each.verdict:
+        return WORDS[each.verdict.outcome]
+    return "not measured here" if each.card.demo else "shared comparison"
 
 
 counts = {}

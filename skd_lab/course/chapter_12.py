@@ -72,6 +72,17 @@ add(
     )
 )
 
+add_question(
+    "12.2",
+    "a trained student drafts under the lossless rule. Whose law has the text? a, b or c",
+    "b",
+    {
+        "a": "the rule mends every deviation of the student: notebook 05.",
+        "b": "exactly the teacher's, whatever the draft is worth. A bad draft costs time alone.",
+        "c": "that is SKD's rule with its top K. The lossless one gives one law exactly.",
+    },
+)
+
 Law = Mapping[str, float]
 """Word to probability."""
 
@@ -104,7 +115,7 @@ def _larger_of_both(student: Law, teacher: Law) -> float:
 
 add(
     Exercise(
-        number="12.2",
+        number="12.3",
         asks="a function acceptance(student, teacher) that gives a probability.",
         answer=acceptance,
         cases=(
@@ -153,7 +164,7 @@ def _without_end(accepted: float, gamma: int) -> float:
 
 add(
     Exercise(
-        number="12.3",
+        number="12.4",
         asks="a function tokens_per_block(accepted, gamma) that gives a number of tokens.",
         answer=tokens_per_block,
         cases=(
@@ -172,14 +183,4 @@ add(
             Mistake(_without_end, "A block ends after gamma proposals: the sum is finite."),
         ),
     )
-)
-add_question(
-    "12.4",
-    "a trained student drafts under the lossless rule. Whose law has the text? a, b or c",
-    "b",
-    {
-        "a": "the rule mends every deviation of the student: notebook 05.",
-        "b": "exactly the teacher's, whatever the draft is worth. A bad draft costs time alone.",
-        "c": "that is SKD's rule with its top K. The lossless one gives one law exactly.",
-    },
 )
