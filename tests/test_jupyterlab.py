@@ -136,6 +136,29 @@ def content(page):
     return figure_of(page).locator(".widget-html-content").inner_html()
 
 
+def test_the_text_is_written_again_when_k_moves(open_notebook):
+    page = open_notebook("00")
+    before, seen = content(page), figure_of(page).screenshot()
+    teachers = before.count(">teacher</span>")
+    assert f"K = 3: {teachers} of " in before and teachers > 0
+    handle(page, "K").focus()
+    page.keyboard.press("End")
+    page.get_by_text(re.compile("K = 12: ")).wait_for()
+    after = content(page)
+    assert after.count(">teacher</span>") < teachers
+    assert _ranks_of_refused(before, 3) and _ranks_of_refused(after, 12)
+    assert figure_of(page).screenshot() != seen
+
+
+def _ranks_of_refused(html, k):
+    """Whether the teacher wrote exactly where the rank is beyond k."""
+    cells = html.split('<span style="display:flex;flex-direction:column')[1:]
+    ranks = [int(re.search(r">rank (\d+)<", cell)[1]) for cell in cells]
+    return ranks and all(
+        (">teacher<" in cell) == (rank > k) for cell, rank in zip(cells, ranks, strict=True)
+    )
+
+
 def test_more_words_stand_when_an_arrow_key_moves_k(open_notebook):
     page = open_notebook("02")
     before, seen = content(page), figure_of(page).screenshot()

@@ -36,7 +36,7 @@
 
 # %%
 import skd_lab as skd
-from skd_lab.course import bars, check, figure, real_models_available
+from skd_lab.course import bars, check, explore, figure, real_models_available, token_cells
 
 K, plain = 3, skd.SamplingPolicy(temperature=1.0)
 # a student that has seen 100 answers; float64 so that equal means equal, below
@@ -96,6 +96,31 @@ promised = [
 ]
 assert all(promised)
 print(f"kept exactly where the rank is at most {K}: {all(promised)}, {len(promised)} tokens")
+
+# %% [markdown]
+# ## Turn K
+# The same prompt and the same random numbers at another K: a small one refuses more, a large one lets the
+# student have its way. Move the slider (or click it, and use the arrow keys), and watch the facts. (The
+# strip has a slider too: it judges the record again. Here the text is *written* again.)
+
+
+# %%
+def text_at(K):
+    here = slice(shown, shown + 1)
+    [text] = write(pair, accept_top_k=K, asked=prompts[here], numbers=uniforms[:, here])
+    words = [pair.tokenizer.decode([token]).strip() or "␣" for token in text.completion_ids]
+    marks = ["teacher" * (source == "teacher") for source in text.trace.source]
+    ranks = [f"rank {rank}" for rank in text.trace.teacher_rank.tolist()]
+    title = f"K = {K}: {text.replaced} of {text.verified} tokens are the teacher's"
+    return token_cells(words, None, ranks, marks, title)
+
+
+explore(
+    text_at,
+    "Below each token the rank of what the student proposed there. Thick borders: refused, and "
+    "written by the teacher.",
+    K=(1, 12, 3),
+)
 
 # %% [markdown]
 # ## Distil for a minute
