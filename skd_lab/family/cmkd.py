@@ -217,8 +217,6 @@ register_card(
         failed=(
             "with cross-entropy as the anchor, as in the paper, it is far above cross-entropy "
             "alone but below plain forward KL in everything measured here",
-            "on the bundled pair nothing moves: its teacher is sure of almost every token, so "
-            "there is no order to learn",
         ),
         choices=(
             "the exact weights were not to be had: difficulty is the teacher's entropy, and the "

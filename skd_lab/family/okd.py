@@ -288,6 +288,8 @@ register_card(
             "the module is a low-rank one beside the head; the paper's sit inside the teacher",
             "the module is updated once a microbatch, after the student's loss is taken",
             "the student's loss is the divergence alone, without a cross-entropy of its own",
+            "the student's width of 12 was chosen after one seed at width 48, where no gap got "
+            "narrower (0.091 with and without the module) and the NLL was 3.099 against 3.080",
         ),
         command="skd-lab train --method supervised_kd --objective online_teacher "
         "--settings rank=4,anchor=1",
