@@ -21,8 +21,8 @@ from skd_lab.family.figures import bars
 from skd_lab.family.subclasses import Subclasses, fold, subclass_loss
 
 SPLITS, WIDTH, UPDATES = 8, 12, 600
-ARMS = ("CE", "KD", "LELP", "LELP, random axes", "LELP, rows shuffled", "true digits")
-CONTROLS = ("KD", "LELP, random axes", "LELP, rows shuffled")
+ARMS = ("CE", "KD", "LELP", "random axes", "rows shuffled", "true digits")
+CONTROLS = ("KD", "random axes", "rows shuffled")
 
 
 class Deep(nn.Module):
@@ -61,9 +61,9 @@ def run(seed: int) -> list[Row]:
         "CE": F.one_hot(y, 2).float(),
         "KD": log_p.exp(),
         "LELP": targets,
-        "LELP, random axes": split(principal=False),
+        "random axes": split(principal=False),
         # of another row of the same class: the classes stay, the subclasses say nothing
-        "LELP, rows shuffled": targets[order],
+        "rows shuffled": targets[order],
         "true digits": F.one_hot(own.train_y, 10).float(),
     }
     rows = []
@@ -116,7 +116,7 @@ def judge(rows: Sequence[Row]) -> Verdict:
     texts = [f"{arm} ({one.outcome}): {one.text}" for arm, one in found]
     return Verdict(
         outcome=found[0][1].outcome,
-        text=f"Against {' Against '.join(texts)} What is learned on purpose: {quality.text}",
+        text=f"Against {' Against '.join(texts)} The two classes: {quality.text}",
     )
 
 
@@ -165,7 +165,7 @@ register_card(
         choices=(
             "no code was found: the structure is that told in the paper's reviews; one spread a "
             "class divides all its axes",
-            "8 splits, beta 1 and 600 updates, chosen on seeds that are not among these",
+            "8 splits and beta 1, chosen on four seeds that are not among these",
             "the loss is the KL to class times subclass alone, with no hard labels",
             "ten seeds: with five the students of 12 units left all of it open",
             "language models: a head of answers times subclasses where the answer stands, as the "
