@@ -5,13 +5,20 @@ card for each. The core never imports this package.
 """
 
 from skd_lab.family import adaswitch as adaswitch
+from skd_lab.family import attribution as attribution
 from skd_lab.family import ckd as ckd
 from skd_lab.family import cmkd as cmkd
 from skd_lab.family import distillm as distillm
 from skd_lab.family import distillm2 as distillm2
 from skd_lab.family import entropy_aware as entropy_aware
 from skd_lab.family import f_distill as f_distill
+from skd_lab.family import ikd as ikd
+from skd_lab.family import interactive as interactive
+from skd_lab.family import kdiga as kdiga
+from skd_lab.family import lelp as lelp
+from skd_lab.family import lwkd as lwkd
 from skd_lab.family import minillm as minillm
+from skd_lab.family import nine as nine
 from skd_lab.family import okd as okd
 from skd_lab.family import policy_gradient as policy_gradient
 from skd_lab.family import rdd as rdd

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from skd_lab.family.card import Row, mean_sd, values
 
@@ -16,6 +17,7 @@ def bars(
     arms: Sequence[str],
     method: str | Sequence[str],
     control: str | Sequence[str],
+    across: int | None = None,
 ) -> Figure:
     """Panels side by side, one a metric: an arm a mark (mean), a line (sd), a dot a seed.
 
@@ -25,12 +27,15 @@ def bars(
         arms: in order, top to bottom.
         method: arms that are the system.
         control: arms that are its control.
+        across: how many panels stand in a line; all if None. Fill the lines.
     """
     methods = {method} if isinstance(method, str) else set(method)
     controls = {control} if isinstance(control, str) else set(control)
     height = 0.9 + 0.34 * len(arms)
-    figure = Figure(figsize=(3.4 * len(metrics) + 1.2, height), layout="constrained")
-    panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    across = across or len(metrics)
+    lines = -(-len(metrics) // across)
+    figure = Figure(figsize=(3.4 * across + 1.2, lines * height), layout="constrained")
+    panels = figure.subplots(lines, across, sharey=True, squeeze=False).flatten()
     for panel, (metric, title) in zip(panels, metrics.items(), strict=True):
         found = {arm: values(rows, arm, metric) for arm in arms}
         low, high = _span(found.values())
@@ -53,13 +58,15 @@ def bars(
             panel.plot(numbers, [place] * len(numbers), ".", color=INK, ms=4, alpha=0.6)
         panel.set_xlim(0.0 if from_zero else low - margin, high + margin)
         panel.set_title(title, fontsize=9, loc="left", color=INK)
+        panel.xaxis.set_major_locator(MaxNLocator(5))
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_yticks(range(len(arms)), arms, fontsize=8)
     panels[0].set_ylim(len(arms) - 0.4, -0.6)
-    for label, arm in zip(panels[0].get_yticklabels(), arms, strict=True):
-        if arm in methods:
-            label.set_fontweight("bold")
+    for first in panels[::across]:
+        for label, arm in zip(first.get_yticklabels(), arms, strict=True):
+            if arm in methods:
+                label.set_fontweight("bold")
     return figure
 
 
