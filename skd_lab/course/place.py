@@ -16,11 +16,18 @@ if importlib.util.find_spec("skd_lab") is None:
     {source}
     if not wheels:
         raise SystemExit(
-            "skd_lab is not installed here. Upload its wheel (python -m build makes one) beside "
-            "this notebook, and run this cell again."
+            "skd_lab is not installed here. Put its wheel beside this notebook (on Colab: upload "
+            "it), and run this cell again. 'pip wheel --no-deps .' in skd_lab's folder makes it."
         )
-    # the wheel leaves a torch that is there in its place
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", wheels[-1]], check=True)
+    # what is there already, such as torch, stays in its place if its version will do
+    print("installing skd_lab and what it needs: some minutes")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", wheels[-1]]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(
+            "skd_lab could not be installed. Is there a network? What it needs comes from there. "
+            "Run this cell again when it is back. pip says:\\n" + done.stderr[-1000:]
+        )
 
 from skd_lab import course
 
