@@ -3,13 +3,25 @@
 import importlib.util
 import os
 import platform
+import sys
 from importlib.metadata import version
+from types import TracebackType
+from typing import Any
 
 import torch
 
+_ORDER = (
+    " Is it misspelt? If not, a cell further up has not run in this kernel: choose Run > Run All "
+    "Above Selected Cell, then run this one again."
+)
+
 
 def describe_machine() -> None:
-    """Print versions, cores and accelerator, and what will be different for it."""
+    """Print versions, cores and accelerator, and what will be different for it.
+
+    From then on a name that is missing in a cell (they were run out of order) also says what to do.
+    """
+    _explain_missing_names()
     import transformers
 
     print(
@@ -28,6 +40,24 @@ def describe_machine() -> None:
     missing = [name for name in ("ipywidgets", "matplotlib") if not importlib.util.find_spec(name)]
     if missing:
         print(f"missing: {', '.join(missing)}. Install with: pip install {' '.join(missing)}")
+
+
+def _explain_missing_names() -> None:
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None:
+        shell.set_custom_exc((NameError,), _show_missing_name)
+
+
+def _show_missing_name(
+    shell: Any,
+    kind: type[NameError],
+    error: NameError,
+    trace: TracebackType,
+    tb_offset: int | None = None,
+) -> None:
+    if kind is NameError and error.args and not str(error.args[0]).endswith(_ORDER):
+        error.args = (f"{error.args[0]}.{_ORDER}",)
+    shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
 
 
 def real_models_available(gigabytes: float = 8.0) -> bool:
