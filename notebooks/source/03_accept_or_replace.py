@@ -136,7 +136,7 @@ import torch
 
 import skd_lab as skd
 
-pair = skd.load_pair("tiny-qwen3", dtype="float64")
+pair = skd.load_pair("tiny-qwen3", dtype="float64", device="cpu")
 example = skd.get_task("summaries").load("test", n=1)
 prompt = skd.encode_examples(pair.tokenizer, example, max_prompt_tokens=512).encoded[0].prompt_ids
 uniforms = skd.draw_uniforms(seed=5, rows=1, max_new_tokens=40)

@@ -284,7 +284,7 @@ print((package / "real" / "t4-qwen2.5.yaml").read_text(encoding="utf-8"))
 # %%
 import copy
 
-pair = skd.load_pair("tiny-qwen3", dtype="float64")
+pair = skd.load_pair("tiny-qwen3", dtype="float64", device="cpu")
 padded = copy.deepcopy(pair.teacher)
 padded.resize_token_embeddings(pair.vocab_size + 64)
 wide = skd.make_pair(pair.student, padded, pair.tokenizer, names=pair.names)
