@@ -149,9 +149,8 @@ def figure(rows: Sequence[Row]) -> Figure:
         rows,
         {
             "clean": "accuracy, no attack",
-            "pgd_strong": "attacked: 40 steps, 3 starts",
-            "borrowed": "attacked by way of another model",
-            "cosine": "cosine of the slopes, to the own teacher",
+            "pgd_strong": "accuracy, attacked: 40 steps, 3 starts",
+            "cosine": "cosine of the slopes to the teacher's",
         },
         arms=("robust teacher", "natural teacher", *ARMS, "adversarial training"),
         method="KDIGA",
@@ -170,23 +169,22 @@ register_card(
             "It asks what a student inherits besides answers; SKD asks on which text it should "
             "learn them.",
         ),
-        equation=r"\tfrac12 CE + \tfrac12 KL(p \| q) + \lambda\, E\, \|\nabla_x CE(z^S(x), y) - "
+        equation=r"\frac{1}{2}(CE + KL(p \| q)) + \lambda\, E\, \|\nabla_x CE(z^S(x), y) - "
         r"\nabla_x CE(z^T(x), y)\|_2^2",
         statement="With a robust teacher the accuracy under attack is at least 0.03 above that of "
         "KD, at equal accuracy without one; with a natural teacher it is not.",
         control="the same term with a teacher that was trained without attacks",
         held=(
-            "with a robust teacher the student withstands far more than with KD, and not less "
-            "when the attack is stronger or is made on another model, so the gradients do not "
-            "just hide",
-            "with a natural teacher the slopes are aligned best of all and nothing is withstood: "
+            "with a robust teacher the student withstands far more than after KD, also under an "
+            "attack of more steps and starts and under one made on another model (the numbers: "
+            "pgd strong, borrowed), so its gradients do not just hide",
+            "with a natural teacher the slopes are aligned best and hardly more is withstood: "
             "it is the teacher's robustness that is passed on",
         ),
         failed=(
             "matching how the logits change along an attack (IGDM) gives more, and adversarial "
             "training of the student, without any teacher, most",
-            "the weight has to fit the scale of the input: ten times as much costs accuracy, "
-            "see the arm",
+            "the weight has to fit the scale of the input: ten times as much ruins the student",
         ),
         choices=(
             "the squared norm, weight 1, half CE and half KL at temperature 1",
