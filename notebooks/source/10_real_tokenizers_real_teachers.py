@@ -267,10 +267,12 @@ recipes = {
 }
 for name, recipe in recipes.items():
     print(f"{name:<13} {recipe['about']}\n{'':<13} {recipe['hardware']}")
-unbroken = {name: name.replace("-", "\N{NON-BREAKING HYPHEN}") for name in recipes}
-peaks = {unbroken[name]: recipe["memory_gib"] for name, recipe in recipes.items()}
-known = {unbroken[name]: recipe["memory_is"] for name, recipe in recipes.items()}
-figure(bars(peaks, notes=known, title="peak of the fullest GPU, GiB", top=80), "The recipes.")
+peaks = {name.replace("-", " "): recipe["memory_gib"] for name, recipe in recipes.items()}
+known = {name.replace("-", " "): recipe["memory_is"] for name, recipe in recipes.items()}
+figure(
+    bars(peaks, notes=known, title="peak of the fullest GPU, GiB", top=80),
+    "What each recipe is expected to need, and whether that was estimated or measured.",
+)
 
 # %%
 print((package / "real" / "t4-qwen2.5.yaml").read_text(encoding="utf-8"))
@@ -443,6 +445,8 @@ print("the padded teacher writes the same texts:", write(wide.eos_token_ids, wid
 # record that comes with the package, **of a bundled pair, not of real models**.
 
 # %%
+import datetime
+
 if real_models_available(8):
     real = skd.load_pair(student="Qwen/Qwen3-0.6B", teacher="Qwen/Qwen3-1.7B", dtype="bfloat16")
     print(real.report)
@@ -462,6 +466,7 @@ if real_models_available(8):
     )
     traces = skd.record_traces(real, rollouts, uniforms=chance, seed=0, **rule)
     skd.write_traces("real.ndjson", traces)
+    print(f"recorded on {datetime.date.today()}, {torch.cuda.get_device_name()}: real.ndjson")
 else:
     print("No GPU or no hub here. A record of the bundled pair, in place of a real one:")
     traces = skd.read_traces(package / "bundled" / "traces" / "tiny-qwen3-summaries.ndjson")

@@ -272,7 +272,7 @@ from skd_lab.course import real_models_available
 if real_models_available(8):
     pair = skd.load_pair(student="Qwen/Qwen3-0.6B", teacher="Qwen/Qwen3-1.7B", dtype="bfloat16")
 else:
-    pair = skd.load_pair("tiny-qwen3")
+    pair = skd.load_pair("tiny-qwen3", device="cpu")
 print("models:", pair.names["student"], "and", pair.names["teacher"])
 examples = skd.get_task("summaries").load("test", n=16)
 encoded = skd.encode_examples(pair.tokenizer, examples, max_prompt_tokens=512).encoded

@@ -56,7 +56,7 @@ if REAL:
         dtype="bfloat16",
     )
 else:
-    pair = skd.load_pair("tiny-qwen3", start="sft100")
+    pair = skd.load_pair("tiny-qwen3", start="sft100", device="cpu")
 first = skd.get_task("jsonl").load("train", n=1, data_path="mine.jsonl")
 [row] = skd.encode_examples(pair.tokenizer, first, max_prompt_tokens=512).encoded
 ids, begins = row.prompt_ids + row.reference_ids, len(row.prompt_ids)
@@ -135,7 +135,8 @@ if REAL:
 else:
     pair.student.save_pretrained("start")
     pair.tokenizer.save_pretrained("start")  # a model is a folder with its tokenizer
-    models, how = "--pair tiny-qwen3 --student start", "--learning-rate 2e-3"
+    models = "--pair tiny-qwen3 --student start --device cpu"  # so small that a GPU is no gain
+    how = "--learning-rate 2e-3"
 
 
 def skd_lab(command, quiet=False):
@@ -270,7 +271,7 @@ check("12.3", acceptance)
 
 # %%
 own = {"teacher": "Qwen/Qwen2.5-1.5B-Instruct", "dtype": "bfloat16"}
-own = own if REAL else {"name": "tiny-qwen3"}
+own = own if REAL else {"name": "tiny-qwen3", "device": "cpu"}
 trained = skd.load_pair(student="runs/mine/student", **own)
 ids = torch.tensor([row.prompt_ids], device=trained.student.device)
 with torch.no_grad():

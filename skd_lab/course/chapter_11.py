@@ -6,11 +6,8 @@ from collections.abc import Sequence
 
 from skd_lab.course.exercises import Case, Exercise, Mistake, add, add_question
 
-Law = Sequence[float]
-"""Probabilities of the words, in one order for both models."""
 
-
-def skewed_kl(teacher: Law, student: Law, skew: float) -> float:
+def skewed_kl(teacher: Sequence[float], student: Sequence[float], skew: float) -> float:
     """KL(teacher || mixture), the mixture being `skew` teacher and the rest student; nats."""
     total = 0.0
     for p, q in zip(teacher, student, strict=True):
@@ -19,28 +16,28 @@ def skewed_kl(teacher: Law, student: Law, skew: float) -> float:
     return total
 
 
-def _mixed_the_other_way(teacher: Law, student: Law, skew: float) -> float:
+def _mixed_the_other_way(teacher: Sequence[float], student: Sequence[float], skew: float) -> float:
     return skewed_kl(teacher, student, 1 - skew)
 
 
-def _from_the_student(teacher: Law, student: Law, skew: float) -> float:
+def _from_the_student(teacher: Sequence[float], student: Sequence[float], skew: float) -> float:
     return skewed_kl(student, teacher, skew)
 
 
-def _never_mixed(teacher: Law, student: Law, skew: float) -> float:
+def _never_mixed(teacher: Sequence[float], student: Sequence[float], skew: float) -> float:
     return skewed_kl(teacher, student, 0.0)
 
 
-def _nothing_about_zero(teacher: Law, student: Law, skew: float) -> float:
+def _nothing_about_zero(teacher: Sequence[float], student: Sequence[float], skew: float) -> float:
     pairs = zip(teacher, student, strict=True)
     return sum(p * math.log(p / (skew * p + (1 - skew) * q)) for p, q in pairs)
 
 
-def _share_of_the_kl(teacher: Law, student: Law, skew: float) -> float:
+def _share_of_the_kl(teacher: Sequence[float], student: Sequence[float], skew: float) -> float:
     return (1 - skew) * skewed_kl(teacher, student, 0.0)
 
 
-def _in_bits(teacher: Law, student: Law, skew: float) -> float:
+def _in_bits(teacher: Sequence[float], student: Sequence[float], skew: float) -> float:
     return skewed_kl(teacher, student, skew) / math.log(2)
 
 
@@ -73,48 +70,37 @@ add(
         ),
     )
 )
-add_question(
-    "11.3",
-    "which control would show that the weights do nothing? a, b or c",
-    "b",
-    {
-        "a": "that asks whether a teacher helps at all, and weights are not needed for it.",
-        "b": "whatever the weights do by their mere sizes, shuffled ones do too. What is left over "
-        "is that they stand in the right places.",
-        "c": "two things differ then, and one cannot tell which of them did it.",
-    },
-)
 
 
-def expected_gradient(student: Law, teacher: Law) -> list[float]:
+def expected_gradient(student: Sequence[float], teacher: Sequence[float]) -> list[float]:
     """Of -A log q(y) by the student's logits, over all its draws y; A = log p(y) - log q(y)."""
     words = range(len(student))
     gain = [math.log(teacher[y] / student[y]) for y in words]
     return [sum(student[y] * -gain[y] * ((i == y) - student[i]) for y in words) for i in words]
 
 
-def _uphill(student: Law, teacher: Law) -> list[float]:
+def _uphill(student: Sequence[float], teacher: Sequence[float]) -> list[float]:
     return [-each for each in expected_gradient(student, teacher)]
 
 
-def _without_the_normaliser(student: Law, teacher: Law) -> list[float]:
+def _without_the_normaliser(student: Sequence[float], teacher: Sequence[float]) -> list[float]:
     pairs = zip(student, teacher, strict=True)
     return [-q * math.log(p / q) for q, p in pairs]
 
 
-def _drawn_by_the_teacher(student: Law, teacher: Law) -> list[float]:
+def _drawn_by_the_teacher(student: Sequence[float], teacher: Sequence[float]) -> list[float]:
     words = range(len(student))
     gain = [math.log(teacher[y] / student[y]) for y in words]
     return [sum(teacher[y] * -gain[y] * ((i == y) - student[i]) for y in words) for i in words]
 
 
-def _reward_alone(student: Law, teacher: Law) -> list[float]:
+def _reward_alone(student: Sequence[float], teacher: Sequence[float]) -> list[float]:
     words = range(len(student))
     gain = [math.log(teacher[y]) for y in words]
     return [sum(student[y] * -gain[y] * ((i == y) - student[i]) for y in words) for i in words]
 
 
-def _every_word_alike(student: Law, teacher: Law) -> list[float]:
+def _every_word_alike(student: Sequence[float], teacher: Sequence[float]) -> list[float]:
     words = range(len(student))
     gain = [math.log(teacher[y] / student[y]) for y in words]
     return [sum(-gain[y] * ((i == y) - student[i]) for y in words) / len(student) for i in words]
@@ -141,6 +127,17 @@ add(
             Mistake(_every_word_alike, "Draws are not equally likely: weigh them by the student."),
         ),
     )
+)
+add_question(
+    "11.3",
+    "which control would show that the weights do nothing? a, b or c",
+    "b",
+    {
+        "a": "that asks whether a teacher helps at all, and weights are not needed for it.",
+        "b": "whatever the weights do by their mere sizes, shuffled ones do too. What is left over "
+        "is that they stand in the right places.",
+        "c": "two things differ then, and one cannot tell which of them did it.",
+    },
 )
 
 

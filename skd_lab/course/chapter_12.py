@@ -5,11 +5,8 @@ from typing import Any
 
 from skd_lab.course.exercises import Case, Exercise, Mistake, add, add_question
 
-Row = Mapping[str, str]
-"""A row of somebody's table: "dialogue" and, where there is one, "summary"."""
 
-
-def to_line(row: Row) -> dict[str, Any]:
+def to_line(row: Mapping[str, str]) -> dict[str, Any]:
     """The row as a chat: what is asked, and the answer as the assistant's turn if there is one."""
     asked = "Summarize the dialogue.\n" + row["dialogue"]
     turns = [{"role": "user", "content": asked}]
@@ -18,31 +15,31 @@ def to_line(row: Row) -> dict[str, Any]:
     return {"messages": turns}
 
 
-def _answer_by_the_user(row: Row) -> dict[str, Any]:
+def _answer_by_the_user(row: Mapping[str, str]) -> dict[str, Any]:
     turns = to_line(row)["messages"]
     return {"messages": [{**turn, "role": "user"} for turn in turns]}
 
 
-def _without_what_is_asked(row: Row) -> dict[str, Any]:
+def _without_what_is_asked(row: Mapping[str, str]) -> dict[str, Any]:
     first, *rest = to_line(row)["messages"]
     return {"messages": [{**first, "content": row["dialogue"]}, *rest]}
 
 
-def _empty_answers(row: Row) -> dict[str, Any]:
+def _empty_answers(row: Mapping[str, str]) -> dict[str, Any]:
     turns = to_line(row)["messages"][:1]
     return {"messages": [*turns, {"role": "assistant", "content": row.get("summary", "")}]}
 
 
-def _no_answers(row: Row) -> dict[str, Any]:
+def _no_answers(row: Mapping[str, str]) -> dict[str, Any]:
     return {"messages": to_line(row)["messages"][:1]}
 
 
-def _turns_alone(row: Row) -> list[dict[str, str]]:
+def _turns_alone(row: Mapping[str, str]) -> list[dict[str, str]]:
     turns: list[dict[str, str]] = to_line(row)["messages"]
     return turns
 
 
-def _answer_first(row: Row) -> dict[str, Any]:
+def _answer_first(row: Mapping[str, str]) -> dict[str, Any]:
     return {"messages": to_line(row)["messages"][::-1]}
 
 
@@ -83,33 +80,30 @@ add_question(
     },
 )
 
-Law = Mapping[str, float]
-"""Word to probability."""
 
-
-def acceptance(student: Law, teacher: Law) -> float:
+def acceptance(student: Mapping[str, float], teacher: Mapping[str, float]) -> float:
     """How often a proposal of the student stands under the lossless rule: 1 - TV."""
     return sum(min(student[word], teacher[word]) for word in student)
 
 
-def _never_together(student: Law, teacher: Law) -> float:
+def _never_together(student: Mapping[str, float], teacher: Mapping[str, float]) -> float:
     return sum(student[word] * teacher[word] for word in student)
 
 
-def _whole_difference(student: Law, teacher: Law) -> float:
+def _whole_difference(student: Mapping[str, float], teacher: Mapping[str, float]) -> float:
     return 1 - sum(abs(student[word] - teacher[word]) for word in student)
 
 
-def _unweighted(student: Law, teacher: Law) -> float:
+def _unweighted(student: Mapping[str, float], teacher: Mapping[str, float]) -> float:
     ratios = [min(1.0, teacher[w] / student[w]) for w in student if student[w] > 0]
     return sum(ratios) / len(ratios)
 
 
-def _refused(student: Law, teacher: Law) -> float:
+def _refused(student: Mapping[str, float], teacher: Mapping[str, float]) -> float:
     return 1 - acceptance(student, teacher)
 
 
-def _larger_of_both(student: Law, teacher: Law) -> float:
+def _larger_of_both(student: Mapping[str, float], teacher: Mapping[str, float]) -> float:
     return sum(max(student[word], teacher[word]) for word in student)
 
 
