@@ -6,6 +6,11 @@ from html import escape
 _BLUE = (31, 92, 158)
 _HATCH = "repeating-linear-gradient(45deg,#fff,#fff 4px,#9a9a9a 4px,#9a9a9a 6px)"
 _ORANGE = "#b35900"
+# labels and numbers as wide as the longest, and the same width for every bar
+_CHART = (
+    "display:grid;grid-template-columns:auto minmax(4em,26em) auto;justify-content:start;"
+    "align-items:center;gap:2px 8px"
+)
 
 
 def token_cells(
@@ -59,15 +64,14 @@ def bars(
         fill = _HATCH if label in out else f"rgb{_BLUE}"
         note = f" {escape(notes[label])}" if notes and label in notes else ""
         lines.append(
-            f'<div style="display:flex;align-items:center;gap:8px;margin:2px 0">'
-            f'<span style="width:6.5em;text-align:right;flex:none">{escape(label)}</span>'
-            f'<span style="flex:1;background:#eee;height:16px;max-width:26em">'
+            f'<span style="text-align:right">{escape(label)}</span> '
+            f'<span style="background:#eee;height:16px">'
             f'<span style="display:block;height:14px;border:1px solid #333;width:{width:.1f}%;'
             f'background:{fill};box-sizing:border-box"></span></span>'
-            f'<span style="min-width:9em">{value:.3f}{note}</span></div>'
+            f" <span>{value:.3f}{note}</span>"
         )
     head = f"<div><b>{escape(title)}</b></div>" if title else ""
-    return head + "".join(lines)
+    return f'{head}<div style="{_CHART}">{"".join(lines)}</div>'
 
 
 def side_by_side(*drawings: str) -> str:
