@@ -136,7 +136,7 @@ def test_every_registered_row_is_on_a_card():
             assert name in shown | {"correlation_ce"}, name
 
 
-def test_the_readme_names_every_row():
+def test_the_readme_names_every_row_and_leads_to_every_card():
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     section = readme.split("## Related systems\n")[1].split("\n## ")[0]
     named = set(re.findall(r"--(?:method|objective) (\w+)", section))
@@ -145,6 +145,7 @@ def test_the_readme_names_every_row():
     assert named <= own
     # an objective that is a method's default needs no line of its own
     assert own - named <= {METHODS[name].objectives[0] for name in named & set(METHODS)}
+    assert set(re.findall(r"family\.html#(\w+)\)", section)) == set(CARDS)
 
 
 def test_nothing_in_the_core_imports_the_family():
