@@ -32,7 +32,7 @@ def ends(shares: Sequence[float]) -> tuple[float, float]:
 course.check("07.2", ends)
 
 
-# 07.3: what happens to the teacher's share on prompts the student never trained on? a, b or c
+# 07.3: how near does it come to the teacher on prompts it never trained on? a, b or c
 course.check("07.3", "b")
 
 

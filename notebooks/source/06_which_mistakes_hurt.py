@@ -225,4 +225,5 @@ print("wrong rows, loss is zero:", loss_with(list(range(P, L)), ours, theirs) ==
 # - Gu et al. 2024, [MiniLLM](https://arxiv.org/abs/2306.08543): the case for reverse KL.
 # - Xu et al. 2025, [Speculative Knowledge Distillation](https://arxiv.org/abs/2410.11325), Eq. 1.
 #
-# Before: [05 Five at a time](05_five_at_a_time.ipynb)
+# Before: [05 Five at a time](05_five_at_a_time.ipynb). Next:
+# [07 Train the student](07_train_the_student.ipynb)

@@ -143,10 +143,10 @@ add(
 )
 add_question(
     "07.3",
-    "what happens to the teacher's share on prompts the student never trained on? a, b or c",
+    "how near does it come to the teacher on prompts it never trained on? a, b or c",
     "b",
     {
-        "a": "part of what it learnt is these prompts by heart: on new ones it falls less.",
+        "a": "part of what it learnt is these prompts by heart: on new ones it gains less.",
         "b": "it learnt something of the task and something of these prompts by heart.",
         "c": "matching the teacher on some prompts does carry over to others.",
     },

@@ -11,11 +11,21 @@ from skd_lab.course import (
     chapter_04,
     chapter_05,
     chapter_06,
+    chapter_07,
+    chapter_08,
+    chapter_09,
+    chapter_10,
+    chapter_11,
+    chapter_12,
 )
 from skd_lab.course.exercises import EXERCISES, Exercise, judge, untouched
 from skd_lab.errors import UsageError
 
-CHAPTERS = (chapter_00, chapter_01, chapter_02, chapter_03, chapter_04, chapter_05, chapter_06)
+CHAPTERS = (
+    *(chapter_00, chapter_01, chapter_02, chapter_03, chapter_04, chapter_05, chapter_06),
+    *(chapter_07, chapter_08, chapter_09),
+    *(chapter_10, chapter_11, chapter_12),
+)
 """The rooms whose exercises are on the list; importing them puts them there."""
 
 
