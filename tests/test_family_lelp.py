@@ -185,6 +185,26 @@ def test_the_students_head_begins_as_its_own_answers_and_learns_the_teachers():
     assert all(parameter.grad is None for parameter in teaching.parameters())
 
 
+def test_the_recipe_of_the_file_trains_student_and_head_together():
+    teaching, states = answering(2, 16)
+    student = tiny_model("qwen3", seed=1, vocab_size=VOCAB, hidden_size=24)
+    generator = torch.Generator().manual_seed(0)
+    prompts = torch.randint(2, VOCAB, (60, 5), generator=generator).tolist()
+    batch = collate(reference_rollout(prompts, [[IDS[0]]] * 60, [1]), pad_id=0)
+    made = AnswerSplits.fit(Projection.of(teaching), IDS, states, splits=2)
+    head = AnswerHead(Projection.of(student), IDS, splits=2)
+    optimizer = torch.optim.Adam([*student.parameters(), *head.parameters()], lr=1e-2)
+    losses = []
+    for _ in range(25):
+        loss = head.loss(completion_hidden(student, batch), made.targets(states)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]
+    assert student.model.layers[0].mlp.up_proj.weight.grad.abs().max() > 0
+
+
 def test_the_gradient_reaches_the_students_states():
     teaching, states = answering(2, 16)
     student, own = answering(1, 24)

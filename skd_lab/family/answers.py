@@ -2,7 +2,12 @@
 
 Over a whole vocabulary there is nothing to split: its head sees every direction of the state. Among
 a few answers most directions are free, so the states at the place of the answer tell kinds of
-questions apart that the answer does not. The student gets a head of answers times subclasses there.
+questions apart that the answer does not. The student gets a head of answers times subclasses there:
+
+    states = completion_hidden(teacher, batch)  # batch: each prompt with its answer token
+    splits = AnswerSplits.fit(Projection.of(teacher), ids, states, splits=4)
+    head = AnswerHead(Projection.of(student), ids, splits=4)
+    loss = head.loss(completion_hidden(student, batch), splits.targets(states)).mean()
 """
 
 from collections.abc import Sequence
