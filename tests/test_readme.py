@@ -1,6 +1,7 @@
 """README.md says what is there: its example runs, its table, tree, links and commands are true."""
 
 import re
+import runpy
 import shlex
 import subprocess
 from pathlib import Path
@@ -112,6 +113,17 @@ def test_links_lead_somewhere():
     assert "docs/img/strip.png" in targets
     for target in targets:
         assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_the_course_shows_figures_that_its_notebooks_have():
+    course = section("The course")
+    pytest.importorskip("playwright", reason="playwright is not installed")
+    pictures = runpy.run_path(str(ROOT / "docs" / "make_course_pictures.py"))
+    for notebook, says in pictures["FIGURES"].items():
+        assert "<" in pictures["stored"](notebook, says)
+        [path] = (ROOT / "notebooks").glob(f"{notebook}_*.ipynb")
+        assert f"(notebooks/{path.name})" in course
+        assert f"(docs/img/course-{notebook}.png)" in course
 
 
 def test_command_lines_are_understood():
