@@ -39,8 +39,8 @@ import skd_lab as skd
 from skd_lab.course import bars, check, explore, figure, real_models_available, token_cells
 
 K, plain = 3, skd.SamplingPolicy(temperature=1.0)
-# a student that has seen 100 answers; float64 so that equal means equal, below
-pair = skd.load_pair("tiny-qwen3", start="sft100", dtype="float64")
+# a student that has seen 100 answers; float64 (which Apple's GPUs lack) so that equal means equal
+pair = skd.load_pair("tiny-qwen3", start="sft100", dtype="float64", device="cpu")
 examples = skd.get_task("summaries").load("test", n=32)
 encoded = skd.encode_examples(pair.tokenizer, examples, max_prompt_tokens=512).encoded
 prompts = [row.prompt_ids for row in encoded]
@@ -154,7 +154,7 @@ config = skd.with_preset(  # what is not said here is chosen to fit the pair
         "overwrite": not any(folder.glob("checkpoints/step-*")),
     }
 )
-result = skd.train(config, pair=skd.load_pair("tiny-qwen3", start="sft100"))
+result = skd.train(config, pair=skd.load_pair("tiny-qwen3", start="sft100", device="cpu"))
 print(len(result.steps), "updates done")
 
 # %%
@@ -176,7 +176,7 @@ print("the teacher has less to correct:", late < early)
 # The same prompt, the same random numbers, the trained student.
 
 # %%
-trained = skd.load_pair("tiny-qwen3", student=folder / "student", dtype="float64")
+trained = skd.load_pair("tiny-qwen3", student=folder / "student", dtype="float64", device="cpu")
 after = write(trained)
 strip(trained, after[shown], "after training")
 

@@ -148,6 +148,7 @@ explore(two_teachers, "The same K lets in very different masses.", K=(1, 7, 3))
 #
 # ### Exercise 02.3 (5 minutes)
 # Write `mass_above(probabilities, k)`: how much of the teacher's probability its top k hold.
+# `probabilities` is a list of numbers, in no order.
 
 
 # %%
@@ -164,7 +165,7 @@ check("02.3", mass_above)
 # look at where the student's proposals really stand.
 
 # %%
-pair = skd.load_pair("tiny-qwen3", dtype="float64")
+pair = skd.load_pair("tiny-qwen3", dtype="float64", device="cpu")
 examples = skd.get_task("summaries").load("test", n=48)
 encoded = skd.encode_examples(pair.tokenizer, examples, max_prompt_tokens=512).encoded
 prompts = [row.prompt_ids for row in encoded]

@@ -198,7 +198,7 @@ check("05.2", ...)
 # %%
 import skd_lab as skd
 
-pair = skd.load_pair("tiny-qwen3", dtype="float64")
+pair = skd.load_pair("tiny-qwen3", dtype="float64", device="cpu")
 examples = skd.get_task("summaries").load("test", n=16)
 encoded = skd.encode_examples(pair.tokenizer, examples, max_prompt_tokens=512).encoded
 prompts = [row.prompt_ids for row in encoded]
