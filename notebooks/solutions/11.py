@@ -10,7 +10,7 @@ from skd_lab import course
 
 
 # 11.1: a function skewed_kl(teacher, student, skew) that gives nats.
-def skewed_kl(teacher: Law, student: Law, skew: float) -> float:
+def skewed_kl(teacher: Sequence[float], student: Sequence[float], skew: float) -> float:
     """KL(teacher || mixture), the mixture being `skew` teacher and the rest student; nats."""
     total = 0.0
     for p, q in zip(teacher, student, strict=True):
@@ -22,12 +22,8 @@ def skewed_kl(teacher: Law, student: Law, skew: float) -> float:
 course.check("11.1", skewed_kl)
 
 
-# 11.3: which control would show that the weights do nothing? a, b or c
-course.check("11.3", "b")
-
-
 # 11.2: a function expected_gradient(student, teacher) that gives a number for each word.
-def expected_gradient(student: Law, teacher: Law) -> list[float]:
+def expected_gradient(student: Sequence[float], teacher: Sequence[float]) -> list[float]:
     """Of -A log q(y) by the student's logits, over all its draws y; A = log p(y) - log q(y)."""
     words = range(len(student))
     gain = [math.log(teacher[y] / student[y]) for y in words]
@@ -35,6 +31,10 @@ def expected_gradient(student: Law, teacher: Law) -> list[float]:
 
 
 course.check("11.2", expected_gradient)
+
+
+# 11.3: which control would show that the weights do nothing? a, b or c
+course.check("11.3", "b")
 
 
 # 11.4: a function verdict(differences) that gives "held", "tied" or "lost".

@@ -9,7 +9,7 @@ from skd_lab import course
 
 
 # 12.1: a function to_line(row) that gives a dictionary with messages.
-def to_line(row: Row) -> dict[str, Any]:
+def to_line(row: Mapping[str, str]) -> dict[str, Any]:
     """The row as a chat: what is asked, and the answer as the assistant's turn if there is one."""
     asked = "Summarize the dialogue.\n" + row["dialogue"]
     turns = [{"role": "user", "content": asked}]
@@ -26,7 +26,7 @@ course.check("12.2", "b")
 
 
 # 12.3: a function acceptance(student, teacher) that gives a probability.
-def acceptance(student: Law, teacher: Law) -> float:
+def acceptance(student: Mapping[str, float], teacher: Mapping[str, float]) -> float:
     """How often a proposal of the student stands under the lossless rule: 1 - TV."""
     return sum(min(student[word], teacher[word]) for word in student)
 

@@ -267,8 +267,8 @@ recipes = {
 }
 for name, recipe in recipes.items():
     print(f"{name:<13} {recipe['about']}\n{'':<13} {recipe['hardware']}")
-peaks = {name.replace("-", " "): recipe["memory_gib"] for name, recipe in recipes.items()}
-known = {name.replace("-", " "): recipe["memory_is"] for name, recipe in recipes.items()}
+peaks = {name: recipe["memory_gib"] for name, recipe in recipes.items()}
+known = {name: recipe["memory_is"] for name, recipe in recipes.items()}
 figure(
     bars(peaks, notes=known, title="peak of the fullest GPU, GiB", top=80),
     "What each recipe is expected to need, and whether that was estimated or measured.",

@@ -20,7 +20,11 @@
 from skd_lab import family
 from skd_lab.course import bars, check, explore, figure
 
-shown = {each.card.name: each for each in family.show(family.CARDS.values())}
+cards = sorted(  # those with records first, and of these the systems before the neighbours
+    family.show(family.CARDS.values()),
+    key=lambda each: (each.verdict is None, each.card.group != "system"),
+)
+shown = {each.card.name: each for each in cards}
 WORDS = {"held": "held", "tied": "the control ties", "lost": "the control wins"}
 
 
@@ -44,7 +48,7 @@ def row(*cells, bold=False):
 
 
 rows = row("system", "its control", "against it, here", bold=True)
-for each in sorted(shown.values(), key=lambda each: each.verdict is None):
+for each in shown.values():
     rows += row(each.card.title, each.card.control, outcome(each))
 print(len(shown), "cards:", counts)
 figure(
@@ -80,11 +84,10 @@ def card_of(card):
     return f"<div style='max-width:46em'>{words}</div>{drawn}"
 
 
-measured = [name for name, each in shown.items() if each.verdict]
 explore(
     card_of,
     "A card. Diamonds: the system. Squares: its control. Dots: each seed. Line: one sd.",
-    card=[*measured, *(name for name in shown if name not in measured)],
+    card=list(shown),
 )
 
 # %% [markdown]
