@@ -27,8 +27,7 @@ REAL = real_models_available(8)
 if REAL:
     pair = skd.load_pair(student="Qwen/Qwen3-0.6B", teacher="Qwen/Qwen3-1.7B", dtype="bfloat16")
 else:
-    # float64 so that equal means equal, below; Apple's GPUs have none
-    pair = skd.load_pair("tiny-qwen3", dtype="float64", device="cpu")
+    pair = skd.load_pair("tiny-qwen3", dtype="float64", device="cpu")  # equal means equal, below
 print("models:", pair.names["student"], "and", pair.names["teacher"])
 examples = skd.get_task("summaries").load("test", n=32)
 encoded = skd.encode_examples(pair.tokenizer, examples, max_prompt_tokens=512).encoded
