@@ -23,7 +23,7 @@ course.check("08.2", favourite_at_one)
 
 # 08.3: a function k_at(done, steps, first, last) that gives a whole number.
 def k_at(done: int, steps: int, first: int, last: int) -> int:
-    """K of the update behind `done` others, on a straight line over a run, rounded."""
+    """K of the update that comes after `done` others, on a straight line over a run, rounded."""
     return round(first + (last - first) * done / max(steps - 1, 1))
 
 

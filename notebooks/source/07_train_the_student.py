@@ -45,6 +45,8 @@ def encode(examples):
 
 fresh = encode(task.load("validation", n=24))  # no run below trains on these
 one = fresh[2]
+
+# %%
 plain, uniforms = skd.SamplingPolicy(), skd.draw_uniforms(seed=7, rows=1, max_new_tokens=40)
 ends_at = {"max_new_tokens": 40, "eos_token_ids": pair.eos_token_ids}
 alone = {"policy": plain, "vocab_size": pair.vocab_size, **ends_at}
@@ -179,7 +181,7 @@ check("07.1", distil_loss)
 
 # %% [markdown]
 # ## One run of SKD, stopped and gone on with
-# 16 prompts, met again and again. About ten seconds. A third of the way through, the cell presses its
+# 16 prompts, met again and again, for about ten seconds. A third of the way through, the cell presses its
 # own stop button: the same signal as **■** in the toolbar. The run ends after the update it is at, saves,
 # and the kernel stays usable. Then `resume=True` goes on from there.
 
@@ -188,7 +190,7 @@ import _thread
 import threading
 import time
 
-STEPS = 30 if FAST else 120
+STEPS = 30 if FAST else 90
 config = config_of(
     "skd",
     method="skd",
@@ -324,11 +326,11 @@ print("nearer on new prompts, but by a smaller part:", less)
 # smaller numbers in the first row before training.)
 #
 # ## All ten, a few updates each
-# The same student, the same 200 prompts, the same settings; only the row of the table differs. So few updates say nothing
+# About half a minute. The same student, the same 200 prompts, the same settings; only the row of the table differs. So few updates say nothing
 # about which method is *better*: they show that one loop runs them all.
 
 # %%
-FEW = 4 if FAST else 40
+FEW = 4 if FAST else 20
 learnt = {}
 for name in skd.METHODS:
     each = models()

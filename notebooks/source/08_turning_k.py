@@ -23,8 +23,7 @@ import torch
 from matplotlib.figure import Figure
 
 import skd_lab as skd
-from skd_lab.course import check, committed, explore, figure, judged, real_models_available
-from skd_lab.course import token_cells
+from skd_lab.course import check, committed, explore, figure, judged, token_cells
 
 torch.set_num_threads(1)  # models this small lose time on more
 # float64, so that equal means equal, below; on the CPU, where the tensors are
@@ -247,8 +246,8 @@ for knob, method in (("K = V", "on_policy_kd"), ("K = 1", "teacher_kd")):
 # K is at least as good (statement 4 of the claims page).
 #
 # ### Exercise 08.3 (6 minutes)
-# Write `k_at(done, steps, first, last)`: K of the update that has `done` others behind it, on a straight line from
-# `first` at the first update to `last` at the last one, rounded.
+# Write `k_at(done, steps, first, last)`: K of the update that comes after `done` others, on a straight line from `first`
+# at the first update to `last` at the last one, rounded. A run may have one update only.
 
 
 # %%
@@ -304,7 +303,7 @@ for each in judged()[1:4]:
 # The published settings sharpen the teacher: temperature 0.2, top 50, nucleus 0.5. What is left of it?
 #
 # ### Exercise 08.4 (10 minutes)
-# Write `left_over(law, temperature, top_p)`: how many tokens are left. Sharpen first: `p ** (1 / temperature)`, shared
+# Write `left_over(law, temperature, top_p)`: how many tokens are left. The law is a list of chances here. Sharpen first: `p ** (1 / temperature)`, shared
 # out anew. Then keep the most likely ones until their sum reaches `top_p`; the one that crosses it is inside.
 
 
@@ -504,7 +503,8 @@ for name, late in (("paper", 0), ("released", 1)):
     cuts[name] = torch.cat(parts).mean().item()
 used = trained.steps[0].metrics["loss"]
 print(
-    f"loss in the library {used:.4f}; by hand {cuts['paper']:.4f}; a place late {cuts['released']:.4f}"
+    f"loss in the library {used:.4f}; by hand {cuts['paper']:.4f}; "
+    f"a place late {cuts['released']:.4f}"
 )
 compare(
     "f",
@@ -587,6 +587,8 @@ print(len(rows), "rules, all as in tests/test_paper_vs_code.py")
 # something else than it says. On a GPU with the hub in reach this cell counts both.
 
 # %%
+from skd_lab.course import real_models_available
+
 if real_models_available(8):
     real = skd.load_pair(student="Qwen/Qwen3-0.6B", teacher="Qwen/Qwen3-1.7B", dtype="bfloat16")
     mine = skd.encode_examples(real.tokenizer, examples, max_prompt_tokens=512).encoded

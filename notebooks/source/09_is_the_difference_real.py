@@ -91,7 +91,7 @@ figure(
 # %% [markdown]
 # ### Exercise 09.2 (8 minutes)
 # Write `paired_interval(a, b, draws)`: scores of two students on the same prompts, and the draws as lists of prompt
-# numbers (so that the check knows the dice). Give back the 95% interval of the mean of a - b. `np.quantile`
+# numbers (so that the check knows the dice). Give back the two ends of the 95% interval of the mean of a - b, (low, high). `np.quantile`
 # may be used.
 #
 # <details><summary>Hint</summary>One mean for every draw; then two quantiles of these means.</details>

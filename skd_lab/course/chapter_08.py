@@ -79,7 +79,7 @@ add(
 
 
 def k_at(done: int, steps: int, first: int, last: int) -> int:
-    """K of the update behind `done` others, on a straight line over a run, rounded."""
+    """K of the update that comes after `done` others, on a straight line over a run, rounded."""
     return round(first + (last - first) * done / max(steps - 1, 1))
 
 
