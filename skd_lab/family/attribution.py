@@ -210,7 +210,7 @@ register_card(
             "its text is no better for it: held-out NLL and the divergence from the teacher are "
             "higher than with forward KL alone in the same updates",
             "each update goes through the student twice more and through the teacher with a "
-            "gradient; no logits of the microbatch are spared",
+            "gradient, and holds all logits of a microbatch at once",
         ),
         choices=(
             "not KDIGA: lengths are compared, as the embeddings of two models differ in width",
