@@ -78,6 +78,8 @@ class Card:
     """How to use it: a command line, or a line of Python."""
     demo: Demo | None = None
     """None for a row that is shown by the shared comparison only."""
+    elsewhere: str = ""
+    """Of a card without a demo that the shared comparison does not hold either: what does."""
     group: Literal["system", "neighbour"] = "system"
 
 

@@ -103,7 +103,7 @@ def _overview(cards: Sequence[Shown]) -> str:
     rows = "".join(
         f'<tr><th scope="row"><a href="#{escape(shown.card.name)}">{escape(shown.card.title)}</a>'
         f"</th><td>{escape(shown.card.paper)}</td>"
-        f"<td>{_SHORT[shown.verdict.outcome] if shown.verdict else 'not measured here'}</td></tr>"
+        f"<td>{_SHORT[shown.verdict.outcome] if shown.verdict else 'no demonstration'}</td></tr>"
         for shown in cards
     )
     return (

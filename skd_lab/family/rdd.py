@@ -233,8 +233,7 @@ register_card(
         held=("the stage-1 weight is higher where the teacher's first token is right",),
         failed=(
             "on the bundled pair the two stages together do no better than their controls: after "
-            "the switch almost no token is hard for one model only, so the task loss is nearly "
-            "off",
+            "the switch few tokens are hard for one model only, so most of the task loss is off",
         ),
         choices=(
             "the paper's token is a pixel and its early head an auxiliary one; here a middle "

@@ -138,7 +138,7 @@ def figure(rows: Sequence[Row]) -> Figure:
     """New pictures."""
     return bars(
         rows,
-        {"miou": "mean IoU over the four classes (higher is better)"},
+        {"miou": "mean IoU (higher is better)"},
         arms=ARMS,
         method=("RDD", ARMS[4]),
         control=("KD", "RDD, shuffled weights"),

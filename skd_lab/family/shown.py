@@ -18,7 +18,8 @@ OUTCOMES = {
 """Outcome of a verdict -> what is said first."""
 
 NO_DEMO = (
-    "No demonstration of its own. It is compared with SKD by skd-lab compare, on the bundled tasks."
+    "No demonstration of its own. It stands beside SKD in one comparison on a bundled task, with "
+    "skd-lab compare: results/README.md, neighbours."
 )
 
 
@@ -39,7 +40,7 @@ class Shown:
         if self.verdict is not None:
             return OUTCOMES[self.verdict.outcome]
         if self.card.demo is None:
-            return NO_DEMO
+            return self.card.elsewhere or NO_DEMO
         return f"No records yet. Make them: skd-lab family --rerun {self.card.name}."
 
     def table(self) -> tuple[list[str], dict[str, list[tuple[float, float] | None]]]:

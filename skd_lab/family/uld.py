@@ -269,6 +269,8 @@ register_method(
 register_card(
     Card(
         name="uld",
+        elsewhere="No demonstration of its own: the pairs that come with the package share a "
+        "tokenizer. Its tests distil a teacher that has another one.",
         group="neighbour",
         title="ULD and GOLD: a teacher with another tokenizer",
         paper="Boizard et al. 2024, arXiv 2402.12030; GOLD in TRL",
