@@ -58,6 +58,7 @@ shown = min(parts or range(32), key=lambda row: (abs(traces[row].replaced - 3), 
 trace = traces[shown]
 
 
+# %%
 def written(text):
     return text.replace(" ", "␣").replace("\n", "⏎") or "·"
 
