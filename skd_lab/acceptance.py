@@ -18,7 +18,8 @@ from skd_lab.sampling import GREEDY, SamplingPolicy, draw, sample, teacher_rank,
 
 REPLACEMENTS = ("teacher_sample", "teacher_argmax", "student_in_top_k")
 """What a refused proposal becomes: a draw from the teacher (Algorithm 1), the teacher's most likely
-token, or a new draw from the student among the teacher's top K (asked for by a reviewer)."""
+token, or a new draw from the student among the teacher's top K (asked for by a
+reviewer of the paper)."""
 
 VARIANTS = ("paper", "released")
 """Algorithm 1 as printed, or the published code's way of testing, for study."""

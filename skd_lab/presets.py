@@ -5,7 +5,7 @@ from typing import Any
 
 from skd_lab.config import RunConfig
 
-# 25 of 512 ids is already on-policy-like; rates are for models of this size
+# 25 of 1,024 ids is already on-policy-like; rates are for models of this size
 _TINY = {"accept_top_k": 3, "gamma": 4, "learning_rate": 1e-3}
 _TASKS: dict[str, dict[str, Any]] = {
     "": {"max_new_tokens": 64},
