@@ -111,8 +111,9 @@ def few_prompts(groups: Sequence[Group]) -> Iterator[Finding]:
         for rival in ("supervised_kd", "on_policy_kd"):
             few = _differences(group, rival)
             more = _differences(many, rival) if many else {}
-            matrix = [few[seed] - more[seed] for seed in few if seed in more]
-            if len(matrix) >= MIN_RUNS and len({len(row) for row in matrix}) == 1:
+            both = [(few[seed], more[seed]) for seed in few if seed in more]
+            if len(both) >= MIN_RUNS and len({len(row) for pair in both for row in pair}) == 1:
+                matrix = [a - b for a, b in both]
                 what = f"({BASELINE} minus {rival}) at 100 prompts, minus the same at 1000"
                 yield from_matrix(group, what, matrix)
 

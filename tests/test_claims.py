@@ -112,6 +112,9 @@ def test_statement_7_asks_whether_the_advantage_grows():
     [one] = found(7, few + many)
     assert one.value == pytest.approx(0.5) and one.speaks == FOR
     assert found(7, few) == []
+    # another grid's test set, of which nothing can be paired
+    longer = runs("skd", RIGHT * 2, prompts=1000) + runs("supervised_kd", HALF * 2, prompts=1000)
+    assert found(7, few + longer) == []
 
 
 def test_statement_8_compares_kl_and_9_acceptance_seed_by_seed():
