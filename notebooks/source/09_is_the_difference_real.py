@@ -303,7 +303,8 @@ def forest(statement):
         axis.plot([times * finding.low, times * finding.high], [place] * 2, color=colour, lw=2.2)
         axis.plot(times * finding.value, place, mark, color=colour, markersize=7)
     axis.axvline(0, color="#16202b", linewidth=1)
-    what = [f"{f.where.split(', start ')[-1]}: {f.what[:52]}" for f in reversed(each.findings)]
+    where = [f.where.replace(" prompts", "").replace(" start", "") for f in each.findings]
+    what = [f"{at}: {f.what[:44]}" for at, f in zip(where, each.findings, strict=True)][::-1]
     axis.set_ylim(-0.6, len(what) - 0.4)
     axis.set_yticks(range(len(what)), what, fontsize=8.5)
     axis.set_xlabel(f"{each.findings[0].unit}; right of 0: for the statement")
