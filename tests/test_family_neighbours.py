@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import math
 import shutil
 
@@ -449,4 +450,6 @@ def test_every_registered_method_trains_by_command(name, tmp_path, capsys):
     command += " --max-new-tokens 12 --trace-prompts 0 --quiet --device cpu"
     assert main([*command.split(), "--run-dir", str(tmp_path / "run")]) == 0
     assert f"2 of {name}" in capsys.readouterr().out
-    assert math.isfinite(float((tmp_path / "run" / "steps.jsonl").read_text().count("\n")))
+    steps = [json.loads(line) for line in (tmp_path / "run" / "steps.jsonl").open()]
+    assert [step["step"] for step in steps] == [1, 2]
+    assert all(math.isfinite(step["loss"]) and step["grad_norm"] > 0 for step in steps)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from skd_lab.errors import UsageError
-from skd_lab.family import digits, nine
+from skd_lab.family import digits, nine, nine_lessons
 from skd_lab.family import nine_losses as losses
 from skd_lab.family.nine_lessons import CONTROLS, NINE, Lesson, learn, teacher_of
 from skd_lab.family.nine_losses import Seen
@@ -108,11 +108,14 @@ def test_rows_at_the_boundary_have_just_turned():
     assert (teacher(found).argmax(-1) != y[:2]).all()
 
 
-def test_peers_learn_from_each_other_alike_and_the_other_is_held():
-    one, other = seen().logits, seen(seed=1).logits.requires_grad_()
-    both = losses.mutual(one, other) + losses.mutual(other, one)
-    assert torch.equal(both, losses.mutual(other, one) + losses.mutual(one, other))
-    assert not losses.mutual(one, other).requires_grad
+def test_a_peer_learns_the_others_distribution_and_the_other_is_held():
+    one, other = seen().logits.requires_grad_(), seen(seed=1).logits.requires_grad_()
+    loss = losses.mutual(one, other)
+    wanted = F.kl_div(one.log_softmax(-1), other.softmax(-1), reduction="batchmean")
+    torch.testing.assert_close(loss, wanted)
+    own, held = torch.autograd.grad(loss, [one, other], allow_unused=True)
+    torch.testing.assert_close(own, (one.softmax(-1) - other.softmax(-1)).detach() / len(one))
+    assert held is None
 
 
 def test_an_ensemble_is_the_gated_sum_and_one_branch_alone_is_its_limit():
@@ -163,11 +166,23 @@ def test_every_method_learns_and_its_teacher_stays(arm, clean):
     assert torch.equal(last.heads[0].weight, again.heads[0].weight)
 
 
-def test_stopping_early_keeps_the_student_that_read_the_validation_rows_best(spoilt):
+def test_stopping_early_keeps_the_student_that_read_the_validation_rows_best(spoilt, monkeypatch):
     task, teacher = spoilt
-    last, best = learn(Lesson("CE", task, teacher, 8, seed=0), seed=0, steps=60)
-    given = [accuracy(net, task.validation_x, task.validation_y) for net in (last, best)]
-    assert given[1] >= given[0]
+    looked = []
+
+    def planted(net, x, y):
+        assert x is task.validation_x and y is task.validation_y
+        looked.append(net)
+        return [0.1, 0.5, 0.9, 0.9, 0.2, 0.6][len(looked) - 1]
+
+    monkeypatch.setattr(nine_lessons, "accuracy", planted)
+    last, best = learn(Lesson("CE", task, teacher, 8, seed=0), seed=0, steps=6)
+    assert len(looked) == 6
+    monkeypatch.undo()
+    third = learn(Lesson("CE", task, teacher, 8, seed=0), seed=0, steps=3)[0]
+    for name, value in third.state_dict().items():
+        assert torch.equal(best.state_dict()[name], value)
+    assert not torch.equal(last.heads[0].weight, best.heads[0].weight)
 
 
 def test_a_short_run_has_every_arm_in_every_setting(monkeypatch):

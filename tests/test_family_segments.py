@@ -97,13 +97,28 @@ def test_pictures_show_their_classes_and_come_again_with_their_seed():
     assert torch.equal(x, again[0]) and torch.equal(y, again[1])
 
 
-def test_perfect_pictures_have_an_overlap_of_one():
-    class Knows(torch.nn.Module):
-        def forward(self, x):
-            return F.one_hot(y, 4).float().log(), None
+class Says(torch.nn.Module):
+    """A model that is sure of these classes, whatever the picture."""
 
+    def __init__(self, y):
+        super().__init__()
+        self.y = y
+
+    def forward(self, x):
+        return F.one_hot(self.y, 4).float().log(), None
+
+
+def test_perfect_pictures_have_an_overlap_of_one():
     x, y = segments.pictures(50, torch.Generator().manual_seed(1))
-    assert segments.miou(Knows(), x, y) == 1.0
+    assert segments.miou(Says(y), x, y) == 1.0
+
+
+def test_the_overlap_by_hand_and_a_class_that_is_nowhere_does_not_count():
+    x, y = torch.zeros(1, 1, 2, 2), torch.tensor([0, 0, 1, 1])
+    # class 0: 1 of 2, class 1: 2 of 3, classes 2 and 3: neither there nor found
+    assert segments.miou(Says(torch.tensor([0, 1, 1, 1])), x, y) == pytest.approx(7 / 12)
+    # class 2 is found and not there: 0 of 1
+    assert segments.miou(Says(torch.tensor([0, 2, 1, 1])), x, y) == pytest.approx(1.5 / 3)
 
 
 def test_a_short_run_has_every_arm_and_the_teacher_stays():

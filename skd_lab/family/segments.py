@@ -98,7 +98,10 @@ def fit(
 
 @torch.no_grad()
 def miou(model: Segmenter, x: Tensor, y: Tensor) -> float:
-    """Mean over the classes of intersection over union of what is found and what is there."""
-    found = model(x)[0].argmax(-1)
-    both = [((found == c) & (y == c)).sum() / ((found == c) | (y == c)).sum() for c in range(4)]
-    return float(torch.stack(both).mean())
+    """Mean over the classes of intersection over union of what is found and what is there.
+
+    A class that is neither found nor there does not count.
+    """
+    found, kinds = model(x)[0].argmax(-1), range(CLASSES)
+    both = [((found == c) & (y == c)).sum() / ((found == c) | (y == c)).sum() for c in kinds]
+    return float(torch.stack(both).nanmean())
