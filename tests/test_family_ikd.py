@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from skd_lab.batch import collate, completion_hidden
 from skd_lab.errors import UsageError
-from skd_lab.family import digits, ikd, interactive
+from skd_lab.family import digits, ikd, ikd_text, interactive
 from skd_lab.family.exams import InteractiveTeacher, exam_gradient
 from skd_lab.family.okd import OnlineTeacher
 from skd_lab.losses import forward_kl, token_weights
@@ -325,3 +325,60 @@ def test_what_cannot_sit_an_exam_is_refused(monkeypatch):
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     with pytest.raises(UsageError, match="in one process only"):
         get_objective("interactive_teacher").of(seen)
+
+
+# measured on text: a damaged teacher
+
+
+def test_the_damage_is_of_low_rank_and_leaves_the_teacher_itself():
+    seen = microbatch()
+    before = copy.deepcopy(seen.teacher.state_dict())
+    wrong = ikd_text.damaged(seen, seed=3)
+    apart = wrong.teacher_head.weight - seen.teacher_head.weight
+    assert torch.linalg.matrix_rank(apart) == ikd_text.RANK
+    assert torch.equal(wrong.teacher_head.weight, ikd_text.damaged(seen, 3).teacher_head.weight)
+    assert not torch.equal(wrong.teacher_head.weight, ikd_text.damaged(seen, 4).teacher_head.weight)
+    assert all(
+        torch.equal(before[name], value) for name, value in seen.teacher.state_dict().items()
+    )
+    none = ikd_text.damaged(seen, 3, size=0.0)
+    assert torch.equal(none.teacher_head.weight, seen.teacher_head.weight)
+
+
+@pytest.mark.parametrize("arm", ikd_text.ARMS)
+def test_no_arm_teaches_the_student_on_the_quiz(half, arm):
+    seen = microbatch()
+    seen.student_hidden.retain_grad()
+    loss, _, _ = ikd_text.ARMS[arm](seen)
+    loss.backward()
+    silent = seen.student_hidden.grad.abs().sum(-1) == 0
+    assert torch.equal(silent, QUIZ[seen.rows()])
+    assert ("ikd" in seen.memory) == (arm != "frozen teacher")
+
+
+def test_the_control_lowers_the_quiz_own_cross_entropy(half):
+    memory, found = {}, []
+    for _ in range(15):
+        seen = ikd_text.damaged(microbatch(memory), seed=0)
+        ikd_text.tuned(seen)
+        base = torch.log_softmax(seen.teacher_head.logits(seen.teacher_hidden), -1)
+        moved = ikd_text.module_of(seen).log_probs(base, seen.teacher_hidden)
+        own = -moved.gather(-1, seen.ids[:, None])[QUIZ[seen.rows()]]
+        found.append(float(own.mean().detach()))
+    assert found[-1] < found[0] - 0.05
+
+
+def test_a_row_an_arm_with_the_run_s_own_module_measured(monkeypatch, half):
+    def planted(seed, objective, **_):
+        scored = microbatch({})
+        objective.of(scored)
+        return scored, None
+
+    monkeypatch.setattr(ikd_text.trial, "run", planted)
+    monkeypatch.setattr(ikd_text.trial, "held_out", lambda n: [])
+    monkeypatch.setattr(ikd_text.trial, "scored_references", lambda pair, held: microbatch({}))
+    monkeypatch.setattr(ikd_text.trial, "distances", lambda pair, held: {"nll": 1.0})
+    rows = ikd_text.run(0, steps=1)
+    assert [row["arm"] for row in rows] == list(ikd_text.ARMS)
+    nll = [row["teacher_nll"] for row in rows]
+    assert len(set(nll)) == 3  # the module of one arm is not in another

@@ -13,6 +13,7 @@ from skd_lab.family import distillm2 as distillm2
 from skd_lab.family import entropy_aware as entropy_aware
 from skd_lab.family import f_distill as f_distill
 from skd_lab.family import ikd as ikd
+from skd_lab.family import ikd_text as ikd_text
 from skd_lab.family import interactive as interactive
 from skd_lab.family import kdiga as kdiga
 from skd_lab.family import lelp as lelp

@@ -194,7 +194,7 @@ register_card(
             "40% wrong labels, 900 rows, 100 clean ones; an exam at every second step; step "
             "sizes chosen on two seeds that are not among these",
             "for language models the module of OKD sits in the teacher's place, and a share of "
-            "the prompts is the quiz; its gradient is tested, its worth not measured here",
+            "the prompts is the quiz: see the card interactive_teacher",
         ),
         command="skd-lab train --method supervised_kd --objective interactive_teacher "
         "--settings quiz=0.25",
