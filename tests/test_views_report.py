@@ -1,11 +1,9 @@
-"""Curves and the report: every number is from the records, every text is inert."""
+"""The report: every number is from the records, every text is inert."""
 
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 
-import matplotlib
 import pytest
 from fake_runs import STEPS, write_demo
 from synthetic import HOSTILE, make_trace
@@ -14,8 +12,7 @@ from skd_lab.config import RunConfig
 from skd_lab.files import write_json_atomic
 from skd_lab.records import write_traces
 from skd_lab.runs import Run
-from skd_lab.views import before_and_after, plot_training, render_index, render_report
-from skd_lab.views.curves import INK_OF_PAGE, figure_svg
+from skd_lab.views import before_and_after, render_report
 
 
 @pytest.fixture(scope="module")
@@ -47,66 +44,6 @@ class Reader(HTMLParser):
             self.cells[-1] += data
         if self.texts and not self.texts[-1]:
             self.texts[-1] = data
-
-
-def test_a_panel_a_metric_and_a_line_a_run(demo):
-    runs = [demo.parent / "demo-supervised_kd", demo.parent / "demo-on_policy_kd", demo]
-    figure = plot_training(runs, smooth=1)
-    loss, rate = figure.axes
-    assert [len(loss.lines), len(rate.lines)] == [3, 1]  # only skd measured a replacement rate
-    assert list(loss.lines[0].get_xdata()) == list(range(1, STEPS + 1))
-    assert list(loss.lines[0].get_ydata()) == [1 / step for step in range(1, STEPS + 1)]
-    assert {text.get_text() for text in loss.texts} == {"supervised_kd", "on_policy_kd", "skd"}
-    assert len({line.get_color() for line in loss.lines}) == 3
-    assert len({line.get_linestyle() + str(line._dash_pattern) for line in loss.lines}) == 3
-
-
-def test_names_of_close_lines_do_not_overlap(demo):
-    runs = [demo.parent / "demo-supervised_kd", demo.parent / "demo-on_policy_kd", demo]
-    figure = plot_training(runs, ("loss",))
-    figure.canvas.draw()
-    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
-    assert len(boxes) == 3
-    assert not any(a.overlaps(b) for n, a in enumerate(boxes) for b in boxes[:n])
-
-
-def test_smoothing_is_a_centred_mean(demo):
-    figure = plot_training(demo, ("loss",), smooth=3)
-    strong = figure.axes[0].lines[-1].get_ydata()
-    assert strong[1] == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
-
-
-def test_a_long_run_is_drawn_with_as_many_points_as_can_be_seen(tmp_path):
-    lines = "".join(json.dumps({"step": n, "loss": n % 2}) + "\n" for n in range(9000))
-    write_json_atomic(tmp_path / "run" / "config.json", {})
-    (tmp_path / "run" / "steps.jsonl").write_text(lines)
-    thin, strong = plot_training(tmp_path / "run", ("loss",)).axes[0].lines
-    for line in (thin, strong):
-        steps = list(line.get_xdata())
-        assert len(steps) == 1500 and (steps[0], steps[-1]) == (0, 8999)
-    # the mean is of all steps around it, not of those that are drawn
-    assert strong.get_ydata()[700] == pytest.approx(0.5, abs=0.01)
-
-
-def test_plotting_leaves_no_global_state(demo):
-    before = dict(matplotlib.rcParams)
-    plot_training(demo)
-    assert dict(matplotlib.rcParams) == before
-    import matplotlib.pyplot as plt
-
-    assert plt.get_fignums() == []
-
-
-def test_a_run_folder_with_mathtext_and_markup_in_its_name_is_drawn(tmp_path):
-    folder = tmp_path / "a$x_1^{2$<b>"
-    write_json_atomic(folder / "config.json", {})
-    (folder / "steps.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0}\n')
-    figure = plot_training(folder, ("loss",), ink=INK_OF_PAGE)
-    svg = figure_svg(figure, 'label "<b>"')
-    assert "a$x_1^{2$&lt;b&gt;" in svg and "<b>" not in svg
-    assert 'aria-label="label &quot;&lt;b&gt;&quot;"' in svg
-    assert "currentColor" in svg and INK_OF_PAGE not in svg
-    assert not re.search(r"(https?:)?//(?!www\.w3\.org/)", svg)
 
 
 def test_before_and_after_are_one_prompt():
@@ -352,82 +289,3 @@ def test_the_contents_lead_to_every_section(demo):
     there = [found["id"] for tag, found in tags if tag == "section" and "id" in found]
     links = [found["href"] for tag, found in tags if tag == "a"]
     assert links == [f"#{name}" for name in there] and len(links) == 5
-
-
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-
-
-@pytest.mark.browser
-@pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the path")
-def test_the_saved_report_lives_under_its_own_policy(demo, tmp_path):
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = render_report(demo).save(tmp_path / "report.html")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    said, asked = [], []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=flags)
-        for width, scheme in ((1280, "light"), (390, "dark")):
-            page = browser.new_page(
-                viewport={"width": width, "height": 800},
-                color_scheme=scheme,
-                reduced_motion="reduce",
-            )
-            page.on("console", lambda message: said.append(message.text))
-            page.on("pageerror", lambda error: said.append(str(error)))
-            page.on("request", lambda request: asked.append(request.url))
-            page.goto(path.as_uri())
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            assert page.locator("#prompts [data-skd-strip]").count() == 2
-            # the first prompt's strips stand open, the other's are folded
-            assert page.locator("details.strips[open]").count() == 1
-            boxes = [page.locator("figure svg").nth(n).bounding_box() for n in (0, 1)]
-            # beside each other on a wide page, below each other on a phone
-            assert (boxes[0]["y"] + boxes[0]["height"] <= boxes[1]["y"]) == (width == 390)
-            _walk(page)
-        browser.close()
-    assert said == []
-    assert asked == [path.as_uri()] * 2
-
-
-@pytest.mark.browser
-@pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the path")
-def test_axe_finds_nothing_to_mend(demo, tmp_path):
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not there")
-    pages = [
-        render_report(demo).save(tmp_path / "report.html"),
-        render_index(demo.parent).save(tmp_path / "index.html"),
-    ]
-    found = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        for scheme in ("light", "dark"):
-            for path in pages:
-                page = browser.new_page(
-                    viewport={"width": 1000, "height": 800}, color_scheme=scheme
-                )
-                page.goto(path.as_uri())
-                report = axe.Axe().run(page).response["violations"]
-                found += [(path.name, scheme, one["id"], one["nodes"]) for one in report]
-        browser.close()
-    assert found == []
-
-
-def _walk(page) -> None:
-    """Arrow keys move through the steps of every picture at once; Escape lets go."""
-    captions = page.locator("figure.panel figcaption")
-    assert captions.all_text_contents() == ["", ""]
-    page.locator("figure.panel").first.focus()
-    for key, step in (("Home", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", STEPS)):
-        page.keyboard.press(key)
-        loss, rate = captions.all_text_contents()
-        assert loss.startswith(f"step {step}: ") and rate.startswith(f"step {step}: ")
-    page.keyboard.press("Home")
-    assert captions.all_text_contents() == [
-        "step 1: on_policy_kd 1, skd 1",
-        "step 1: skd 19.0%",  # the other one measured no rate
-    ]
-    assert page.locator("figure.panel line.cursor").count() == 2
-    page.keyboard.press("Escape")
-    assert captions.all_text_contents() == ["", ""]
-    assert page.locator("figure.panel line.cursor").count() == 0
