@@ -62,13 +62,14 @@ def bars(
     for label, value in rows.items():
         width = 100 * min(value / most, 1.0)
         fill = _HATCH if label in out else f"rgb{_BLUE}"
-        note = f" {escape(notes[label])}" if notes and label in notes else ""
+        said = f"{value:.3f} {notes[label]}" if notes and label in notes else f"{value:.3f}"
+        line = ' style="white-space:nowrap"' if len(said) <= 20 else ""
         lines.append(
             f'<span style="text-align:right">{escape(label)}</span> '
             f'<span style="background:#eee;height:16px">'
             f'<span style="display:block;height:14px;border:1px solid #333;width:{width:.1f}%;'
             f'background:{fill};box-sizing:border-box"></span></span>'
-            f" <span>{value:.3f}{note}</span>"
+            f" <span{line}>{escape(said)}</span>"
         )
     head = f"<div><b>{escape(title)}</b></div>" if title else ""
     return f'{head}<div style="{_CHART}">{"".join(lines)}</div>'
