@@ -106,3 +106,10 @@ def test_a_loss_that_trains_the_teacher_or_nobody_is_refused_with_its_hint():
     assert "the teacher would be trained too" in judge(exercise, both)
     assert "no gradient reaches the student" in judge(exercise, torch.no_grad()(both))
     assert "no gradient reaches the student" in judge(exercise, lambda *a: both(*a).item())
+
+
+@pytest.mark.parametrize("chapter", ["07", "09"])
+def test_what_a_notebook_expects_of_its_runs_came_true(chapter):
+    said = re.findall(r"^(.+): (True|False)$", printed(chapter), re.M)
+    assert len(said) >= 5
+    assert [what for what, came in said if came == "False"] == []

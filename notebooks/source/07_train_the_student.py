@@ -181,7 +181,7 @@ check("07.1", distil_loss)
 
 # %% [markdown]
 # ## One run of SKD, stopped and gone on with
-# 16 prompts, met again and again, for about ten seconds. A third of the way through, the cell presses its
+# 32 prompts, met again and again, for about ten seconds. A third of the way through, the cell presses its
 # own stop button: the same signal as **■** in the toolbar. The run ends after the update it is at, saves,
 # and the kernel stays usable. Then `resume=True` goes on from there.
 
@@ -190,12 +190,12 @@ import _thread
 import threading
 import time
 
-STEPS = 30 if FAST else 90
+STEPS = 36 if FAST else 90
 config = config_of(
     "skd",
     method="skd",
     steps=STEPS,
-    n_prompts=16,
+    n_prompts=32,
     learning_rate=2e-3,
     warmup_steps=4,
     trace_prompts=1,
@@ -295,7 +295,7 @@ step_through(
 
 # %% [markdown]
 # ## Your guess first (07.3)
-# On the 16 prompts it trained on, the student came nearer to its teacher (KL of the two laws on reference
+# On the 32 prompts it trained on, the student came nearer to its teacher (KL of the two laws on reference
 # answers). And on 24 prompts it has never seen?
 # - **a** nearer by the same part
 # - **b** nearer, but by a smaller part
@@ -322,7 +322,7 @@ less = 0 < nearer["new prompts"] < nearer["prompts of the run"]
 print("nearer on new prompts, but by a smaller part:", less)
 
 # %% [markdown]
-# (The start was fine-tuned for a moment on answers to a hundred prompts, these 16 among them: hence the
+# (The start was fine-tuned for a moment on answers to a hundred prompts, these 32 among them: hence the
 # smaller numbers in the first row before training.)
 #
 # ## All ten, a few updates each
