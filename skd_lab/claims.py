@@ -49,6 +49,7 @@ class Group:
 
     @property
     def title(self) -> str:
+        """What its runs share, for people: task, prompts, start."""
         return title(self.where)
 
 
@@ -147,6 +148,11 @@ def over_seeds(group: Group, what: str, values: Sequence[float], unit: str) -> I
 
 
 def from_matrix(group: Group, what: str, matrix: Sequence[Any]) -> Finding:
+    """A comparison of scores, with its interval over runs and prompts, both drawn anew.
+
+    Args:
+        matrix: differences, [runs, prompts], positive where the statement is right.
+    """
     mean, low, high, _ = crossed_bootstrap(np.array(matrix), seed=0)
     return Finding(
         where=group.title,

@@ -54,10 +54,12 @@ class EncodeReport:
 
     @property
     def kept(self) -> int:
+        """Prompts that are used."""
         return len(self.encoded)
 
     @property
     def total(self) -> int:
+        """Prompts that were given."""
         return self.kept + self.dropped
 
 

@@ -146,6 +146,11 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
 
 def read_text(path: Path) -> str:
+    """A UTF-8 file; a last line that breaks inside a character, as a kill leaves it, ends there.
+
+    Raises:
+        DataError: if it cannot be read, or is not UTF-8; names the line.
+    """
     try:
         return path.read_bytes().decode("utf-8", errors="strict")
     except OSError as error:

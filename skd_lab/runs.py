@@ -54,10 +54,12 @@ class Run:
 
     @property
     def name(self) -> str:
+        """The folder's own."""
         return self.path.resolve().name
 
     @cached_property
     def config(self) -> dict[str, Any]:
+        """`config.json`: the fields of the RunConfig."""
         return self._object("config.json")
 
     @cached_property
@@ -83,6 +85,8 @@ class Run:
 
     @cached_property
     def traces(self) -> list[Trace]:
+        """`traces.ndjson` in the order written; empty without one. Damage is an error if `strict`;
+        else the tokens before it are kept, and it is noted."""
         path = self.path / "traces.ndjson"
         if not path.exists():
             return []
@@ -92,6 +96,7 @@ class Run:
 
     @cached_property
     def evals(self) -> list[dict[str, Any]]:
+        """`eval.jsonl`: the evaluations on the way, oldest first."""
         return self._lines("eval.jsonl")
 
     @cached_property

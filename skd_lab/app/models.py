@@ -34,6 +34,11 @@ class PairChoice:
     """Whether the two then change their roles."""
 
     def load(self) -> "Pair":
+        """The pair as chosen, its two models exchanged if they are swapped.
+
+        Raises:
+            SkdError: as `load_pair`.
+        """
         from skd_lab.models import load_pair
 
         pair = load_pair(self.pair, student=self.student, teacher=self.teacher)

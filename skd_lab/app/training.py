@@ -41,10 +41,12 @@ class Training:
 
     @property
     def name(self) -> str:
+        """Of the run: its folder's."""
         return Path(self.config.run_dir).name
 
     @property
     def going(self) -> bool:
+        """Whether it trains, or finishes its last update after a stop."""
         return self.state in ("training", "stopping")
 
     @property

@@ -227,6 +227,7 @@ def _wrong_choice(exercise: Exercise, answer: Any) -> str | None:
 
 
 def show(value: Any) -> str:
+    """A value as a check's sentence names it: short, numbers to six digits, fractions kept."""
     if isinstance(value, Fraction):
         return str(value)
     value = _plain(value)

@@ -71,6 +71,7 @@ class Explorer:
 
     @property
     def html(self) -> str:
+        """The figure as it is drawn now."""
         return str(self._view.value)
 
     def set(self, **values: Any) -> "Explorer":

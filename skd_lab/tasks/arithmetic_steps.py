@@ -22,6 +22,7 @@ class Step:
 
     @property
     def is_true(self) -> bool:
+        """Whether the left side has the value it claims."""
         return self.value == self.claimed
 
 

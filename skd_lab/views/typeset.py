@@ -89,6 +89,8 @@ def height(row: Sequence[Piece]) -> float:
 
 
 def paginate(rows: Sequence[list[Piece]], high: float) -> list[list[list[Piece]]]:
+    """Lines to pages, in order; `high` is a page's height in points. A line that is higher than a
+    page has one of its own."""
     pages: list[list[list[Piece]]] = [[]]
     left = high
     for row in rows:
