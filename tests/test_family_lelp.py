@@ -223,6 +223,10 @@ def test_a_whole_vocabulary_has_nothing_to_split_and_odd_answers_are_refused():
     for ids in ([3], [3, 3], [3, VOCAB], [-1, 3]):
         with pytest.raises(UsageError, match="two ids or more, each once and below 12"):
             AnswerSplits.fit(head, ids, states)
+        with pytest.raises(UsageError, match="two ids or more, each once and below 12"):
+            AnswerHead(head, ids, 2)
+    with pytest.raises(UsageError, match="splits must be at least 1, got 0"):
+        AnswerHead(head, IDS, 0)
     with pytest.raises(UsageError, match="caps its logits"):
         AnswerHead(Projection(torch.zeros(4, 8), softcap=30.0), [0, 1], 2)
 

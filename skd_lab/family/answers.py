@@ -54,11 +54,7 @@ class AnswerSplits:
             UsageError: for ids that are no answers, an empty null space (as many answers as the
                 state has numbers), or an answer that the teacher gives to too few rows.
         """
-        known = torch.tensor(list(ids), dtype=torch.long)
-        if len(set(ids)) != len(ids) or len(ids) < 2 or not 0 <= min(ids) <= max(ids) < head.size:
-            raise UsageError(
-                f"Answers need two ids or more, each once and below {head.size}, got {list(ids)}."
-            )
+        known = _known(ids, head)
         first = head.logits(states)[:, known].argmax(-1)
         own = head.weight.detach()[known].to(states)
         split = Subclasses.fit(states, first, own, splits=splits, seed=seed)
@@ -78,6 +74,14 @@ class AnswerSplits:
         return self.split.axes.shape[-1]
 
 
+def _known(ids: Sequence[int], head: Projection) -> Int[Tensor, " answers"]:
+    if len(set(ids)) != len(ids) or len(ids) < 2 or not 0 <= min(ids) <= max(ids) < head.size:
+        raise UsageError(
+            f"Answers need two ids or more, each once and below {head.size}, got {list(ids)}."
+        )
+    return torch.tensor(list(ids), dtype=torch.long)
+
+
 class AnswerHead(nn.Module):
     """A student's head of answers times subclasses, at the place of the answer.
 
@@ -93,7 +97,8 @@ class AnswerHead(nn.Module):
             splits: subclasses an answer.
 
         Raises:
-            UsageError: for a head that bends its logits, which rows alone do not give.
+            UsageError: for a head that bends its logits, which rows alone do not give, for ids
+                that are no answers, or less than one subclass.
         """
         super().__init__()
         if head.softcap is not None:
@@ -101,7 +106,9 @@ class AnswerHead(nn.Module):
                 "The student's head caps its logits, so that no rows of it make a head of answers. "
                 "Choose a student without final_logit_softcapping."
             )
-        known = torch.tensor(list(ids), dtype=torch.long)
+        if splits < 1:
+            raise UsageError(f"splits must be at least 1, got {splits}.")
+        known = _known(ids, head)
         rows = head.weight.detach()[known] * head.scale
         self.answers = len(known)
         self.weight = nn.Parameter(rows.repeat_interleave(splits, 0))
