@@ -11,6 +11,7 @@ from claims import HERE, command_of
 
 from skd_lab.cli.compare import grid_from
 from skd_lab.cli.frame import build_parser
+from skd_lab.cli.rows import register_rows
 from skd_lab.errors import UsageError
 from skd_lab.files import write_json_atomic
 from skd_lab.results import read_results, write_results
@@ -23,6 +24,7 @@ def collect(name: str, runs: Path) -> list[Path]:
     Raises:
         UsageError: a cell of the command has no finished row; names the cells.
     """
+    register_rows()
     grid = grid_from(build_parser().parse_args(command_of(name).split()[1:]))
     rows = {row["cell"]: row for row in read_results(runs)}
     wanted = [cell.name for cell in grid.cells()]

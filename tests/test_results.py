@@ -1,5 +1,6 @@
 """The committed results: what is written there comes out again."""
 
+import importlib.util
 import json
 import shutil
 import sys
@@ -11,6 +12,7 @@ import torch
 from skd_lab.cells import run_cell
 from skd_lab.cli.compare import grid_from
 from skd_lab.cli.frame import build_parser
+from skd_lab.cli.rows import register_rows
 from skd_lab.errors import UsageError
 from skd_lab.grids import Grid
 from skd_lab.presets import with_preset
@@ -20,6 +22,9 @@ from skd_lab.views import grid_table, to_csv, to_markdown
 
 RESULTS = Path(__file__).parent.parent / "results"
 FOLDERS = sorted(path.parent.name for path in RESULTS.glob("*/results.jsonl"))
+if importlib.util.find_spec("skd_lab.family") is None:
+    FOLDERS = [name for name in FOLDERS if name != "neighbours"]  # its methods are not there
+register_rows()
 
 
 sys.path.insert(0, str(RESULTS))

@@ -103,7 +103,7 @@ def _overview(cards: Sequence[Shown]) -> str:
     rows = "".join(
         f'<tr><th scope="row"><a href="#{escape(shown.card.name)}">{escape(shown.card.title)}</a>'
         f"</th><td>{escape(shown.card.paper)}</td>"
-        f"<td>{_SHORT[shown.verdict.outcome] if shown.verdict else 'no demonstration'}</td></tr>"
+        f"<td>{_in_short(shown)}</td></tr>"
         for shown in cards
     )
     return (
@@ -112,6 +112,14 @@ def _overview(cards: Sequence[Shown]) -> str:
         f'<th scope="col">against its control</th></tr></thead><tbody>{rows}</tbody></table>'
         "</section>"
     )
+
+
+def _in_short(shown: Shown) -> str:
+    if shown.verdict is not None:
+        return _SHORT[shown.verdict.outcome]
+    if shown.card.demo is not None:
+        return "no records yet"
+    return "no demonstration" if shown.card.elsewhere else "beside SKD in results"
 
 
 def _section(shown: Shown) -> str:
