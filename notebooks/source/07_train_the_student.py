@@ -187,6 +187,7 @@ check("07.1", distil_loss)
 
 # %%
 import _thread
+import shutil
 import threading
 import time
 
@@ -201,6 +202,7 @@ config = config_of(
     trace_prompts=1,
     trace_every=STEPS // 6,
 )
+shutil.rmtree(config.run_dir, ignore_errors=True)  # of an earlier run of this cell
 
 
 def lines_done():
