@@ -70,6 +70,8 @@ class Method:
         row = OBJECTIVES.get(objective)
         if row is None or not row.joins or self.objectives[0] == "token_nll":
             return False
+        if self.load is not None:  # its models need not mean the same by an id
+            return False
         return not row.texts or set(self.completions) <= set(row.texts)
 
     def share(self, asked: float | None) -> float:

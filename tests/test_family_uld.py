@@ -16,7 +16,7 @@ from skd_lab.family import uld
 from skd_lab.losses import total_variation
 from skd_lab.methods import METHODS
 from skd_lab.models import BUNDLED, load_pair
-from skd_lab.objectives import get_objective
+from skd_lab.objectives import OBJECTIVES, get_objective
 from skd_lab.tokenizer import train_tokenizer
 
 TEXTS = ["the meeting is on friday at nine", "anna brings the cake for the party", "see you then"]
@@ -138,6 +138,14 @@ def test_what_such_a_teacher_cannot_do_is_refused(folders):
     with pytest.raises(UsageError, match="by_name 0 or 1, got 1.5 and 2"):
         get_objective("uld", settings={"by_name": 2})
     assert not METHODS["on_policy_kd"].takes("uld")
+
+
+def test_objectives_that_compare_ids_by_number_do_not_join_two_tokenizers():
+    joining = [name for name, row in OBJECTIVES.items() if row.joins]
+    assert [name for name in joining if METHODS["uld"].takes(name)] == ["uld"]
+    assert METHODS["supervised_kd"].takes("correlation")
+    with pytest.raises(UsageError, match="not defined with objective"):
+        METHODS["uld"].objective_name("correlation")
 
 
 def test_one_tokenizer_gives_what_the_plain_way_gives():
