@@ -9,12 +9,12 @@ import torch
 from refusals import LEARNER, contents, data, models, refused, replaced, train
 
 from skd_lab.cli import main
-from skd_lab.methods import METHODS
+from skd_lab.methods import CORE_METHODS
 from skd_lab.tasks import TASKS
 from skd_lab.tasks.generated import Generated
 
 
-@pytest.fixture(params=METHODS)
+@pytest.fixture(params=CORE_METHODS)
 def by_method(request, train):
     return [*train, "--method", request.param]
 
