@@ -39,7 +39,7 @@ def test_a_run_that_is_already_there(by_method, tmp_path, refused):
     before = contents(tmp_path / "run")
     refused(by_method, 2, "--resume", "--overwrite")
     refused([*by_method, "--resume", "--seed", "5"], 2, "--seed was 0 and is now 5")
-    others = [name for name in METHODS if name != by_method[-1]]
+    others = [name for name in CORE_METHODS if name != by_method[-1]]
     changed = [*by_method[:-1], others[0], "--resume"]
     refused(changed, 2, f"--method was {by_method[-1]} and is now {others[0]}")
     assert contents(tmp_path / "run") == before
