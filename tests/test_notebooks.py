@@ -103,7 +103,10 @@ def test_it_uses_public_names_only(path):
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "skd":
                 assert node.attr in skd_lab.__all__
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) in PACKAGES:
-                front = importlib.import_module(f"skd_lab.{ast.unparse(node.value)}")
+                room = f"skd_lab.{ast.unparse(node.value)}"
+                if room == "skd_lab.family" and importlib.util.find_spec(room) is None:
+                    pytest.skip("the related systems, which may be left out, are not there")
+                front = importlib.import_module(room)
                 assert node.attr in getattr(front, "__all__", vars(front)), ast.unparse(node)
 
 
