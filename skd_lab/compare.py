@@ -6,14 +6,15 @@ cell. A cell that is there is not run again; one that failed is in the table wit
 tried again by the next call.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from skd_lab.axes import FULL, UNTRAINED
+from skd_lab.axes import FULL, OWN, UNTRAINED
 from skd_lab.budgets import Forecast, equal_updates
 from skd_lab.cells import make_models, run_cell
 from skd_lab.errors import DataError, SkdError, UsageError
@@ -168,12 +169,11 @@ def _run_cells(
         for cell in cells:
             yield cell, run_cell(cell, grid, folder, progress=progress)
         return
-    # made first: two cells of one start must not make it twice
-    for cell in cells:
-        _try_models(cell, grid, folder)
     # spawn: a fork of a process with torch's threads can hang
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
     try:
+        for needed in _models_once(cells):
+            list(pool.map(functools.partial(_try_models, grid=grid, folder=folder), needed))
         running = {
             pool.submit(run_cell, cell, grid, folder, progress=False): cell for cell in cells
         }
@@ -183,6 +183,32 @@ def _run_cells(
                 yield running.pop(future), future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _models_once(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
+    """Cells that need every start and every trained teacher, in turns in which no two need the
+    same one: two processes must not make it both."""
+    made: set[tuple[Any, ...]] = set()
+    while left := [cell for cell in cells if not _needs(cell) <= made]:
+        turn: list[Cell] = []
+        taken: set[tuple[Any, ...]] = set()
+        for cell in left:
+            new = _needs(cell) - made
+            if new and not new & taken:
+                turn.append(cell)
+                taken |= new
+        yield turn
+        made |= taken
+
+
+def _needs(cell: Cell) -> set[tuple[Any, ...]]:
+    """The models that are made for a cell, also without its task: some serve every task."""
+    found = set()
+    for axes in (("start", "seed"), ("teacher",)):
+        named = [(axis, cell.values.get(axis)) for axis in ("family", *axes)]
+        if cell.values.get(axes[0]) not in (None, OWN):
+            found |= {tuple(named), (*named, ("task", cell["task"]))}
+    return found
 
 
 def _one_thread() -> None:

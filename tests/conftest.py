@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from pathlib import Path
 
 # set before anything imports the hub's client or a thread pool; child processes inherit them
@@ -21,6 +22,8 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 torch.set_num_threads(1)
+# a shell gives its background jobs a SIGINT that does nothing, and children inherit it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # the same examples in every run, and no stopwatch: other work on the machine is no failure
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("suite")

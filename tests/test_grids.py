@@ -4,9 +4,12 @@ import dataclasses
 
 import pytest
 
+from skd_lab.axes import OWN
+from skd_lab.compare import _models_once
 from skd_lab.errors import UsageError
 from skd_lab.grids import Cell, Grid
 from skd_lab.methods import CORE_METHODS, METHODS
+from skd_lab.regimes import regime_grid
 from skd_lab.studies import PAPER_TIERS, QUICK, RATES, paper_grid
 
 
@@ -142,3 +145,23 @@ def test_a_family_chooses_the_pair_of_the_task():
     assert pairs == {"tiny-qwen3", "tiny-qwen3-arithmetic"}
     with pytest.raises(UsageError, match="family tiny-qwen3 has no pair for task 'gsm8k'"):
         Grid(blocks=({"family": ["tiny-qwen3"], "task": ["gsm8k"]},))
+
+
+@pytest.mark.parametrize("grid", [paper_grid([1, 2, 3]), regime_grid()], ids=["paper", "regimes"])
+def test_models_are_made_once_before_the_cells_and_never_by_two_workers(grid):
+    def models(cell):
+        start, teacher = cell.values.get("start"), cell.values.get("teacher")
+        family = cell.values.get("family")
+        task = None if start == "multitask" else cell["task"]  # one for all tasks of a family
+        made = (
+            {(family, task, start, cell.values.get("seed"))} if start not in (None, OWN) else set()
+        )
+        return made | ({(family, cell["task"], teacher)} if teacher else set())
+
+    cells, made = grid.cells(), set()
+    for turn in _models_once(cells):
+        missing = [one for cell in turn for one in models(cell) - made]
+        assert len(missing) == len(set(missing))
+        made |= set(missing)
+    assert made == set().union(*map(models, cells))
+    assert len(list(_models_once(cells))) <= 6
