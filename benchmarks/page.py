@@ -198,7 +198,6 @@ def measured() -> str:
         for name, title in (
             (f"step_{size}", f"An optimizer step, size {size}"),
             (f"step_{size}_compiled", f"Size {size}, our decoding by torch.compile"),
-            (f"step_{size}_defaults", f"TRL's defaults at size {size}"),
             (f"rollout_{size}", f"Rollouts alone, size {size}"),
         ):
             result = load(name)
