@@ -48,7 +48,9 @@ PAPER_TIERS: Mapping[int, Sequence[Mapping[str, Sequence[Any]]]] = MappingProxyT
                 "seed": _THREE,
                 "accept_top_k": (1, 2, 3, 5, 10, 25, 1024, "updates:25..1", "tokens:25..1"),
             },
-            {"method": _OTHERS, "start": ("sft100",), "seed": _FIVE},
+        ),
+        3: ({"method": _OTHERS, "start": ("sft100",), "seed": _FIVE},),
+        4: (
             {
                 "method": RIVALS,
                 "prompts": (1000,),
@@ -75,7 +77,7 @@ PAPER_TIERS: Mapping[int, Sequence[Mapping[str, Sequence[Any]]]] = MappingProxyT
                 "replacement": ("teacher_argmax", "student_in_top_k"),
             },
         ),
-        3: (
+        5: (
             {
                 "task": ("translation", "instruction"),
                 "method": RIVALS,
@@ -93,10 +95,11 @@ PAPER_TIERS: Mapping[int, Sequence[Mapping[str, Sequence[Any]]]] = MappingProxyT
         ),
     }
 )
-"""By tier, each complete before the next."""
+"""By tier, each complete before the next: the paper's methods, the knob K, the other methods, other
+sizes and divergences, other tasks and models."""
 
 
-def paper_grid(tiers: Iterable[int] = (1, 2)) -> Grid:
+def paper_grid(tiers: Iterable[int] = (1, 2, 3)) -> Grid:
     """The grid of the committed results.
 
     Raises:

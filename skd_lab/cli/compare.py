@@ -37,7 +37,7 @@ def add_parser(subparsers: Any) -> None:
         type=whole_number,
         action="append",
         metavar="N",
-        help="Tier of --preset paper; may be given several times (default 1 and 2).",
+        help="Tier of --preset paper; may be given several times (default 1 to 3).",
     )
     parser.add_argument(
         "--axis",
@@ -159,7 +159,7 @@ def grid_from(args: argparse.Namespace) -> Any:
     if args.regime and args.preset != "regimes":
         raise UsageError("--regime belongs to --preset regimes. Give that too, or leave it out.")
     if args.preset == "paper":
-        base = paper_grid(args.tier or (1, 2))
+        base = paper_grid(args.tier or (1, 2, 3))
     elif args.preset == "regimes":
         base = regime_grid(args.regime)
     else:
