@@ -4,7 +4,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -190,6 +190,32 @@ def make_models(cell: Cell, grid: Grid, folder: Path) -> dict[str, str]:
         # one for every seed: the runs of a group share their teacher
         made["teacher"] = _made_so_far(pair, teacher_shape(pair), teacher, 0, folder / "teachers")
     return {role: str(path) for role, path in made.items()}
+
+
+def models_once(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
+    """Cells that need every start and every trained teacher, in turns in which no two need the
+    same one: two processes must not make it both."""
+    made: set[tuple[Any, ...]] = set()
+    while left := [cell for cell in cells if not _needs(cell) <= made]:
+        turn: list[Cell] = []
+        taken: set[tuple[Any, ...]] = set()
+        for cell in left:
+            new = _needs(cell) - made
+            if new and not new & taken:
+                turn.append(cell)
+                taken |= new
+        yield turn
+        made |= taken
+
+
+def _needs(cell: Cell) -> set[tuple[Any, ...]]:
+    """The models that are made for a cell, also without its task: some serve every task."""
+    found = set()
+    for axes in (("start", "seed"), ("teacher",)):
+        named = [(axis, cell.values.get(axis)) for axis in ("family", *axes)]
+        if cell.values.get(axes[0]) not in (None, OWN):
+            found |= {tuple(named), (*named, ("task", cell["task"]))}
+    return found
 
 
 def teacher_shape(pair: str) -> Recipe:

@@ -7,16 +7,16 @@ tried again by the next call.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from skd_lab.axes import FULL, OWN, UNTRAINED
+from skd_lab.axes import FULL, UNTRAINED
 from skd_lab.budgets import Forecast, equal_updates
-from skd_lab.cells import make_models, run_cell
+from skd_lab.cells import make_models, models_once, run_cell
 from skd_lab.errors import DataError, SkdError, UsageError
 from skd_lab.files import read_json, write_json_atomic
 from skd_lab.grids import Cell, Grid
@@ -49,6 +49,7 @@ def run_grid(
     workers: int = 1,
     progress: bool = True,
     say: Say = print,
+    prepare: Callable[[], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Run what is missing of a grid, and write its results.
 
@@ -58,6 +59,8 @@ def run_grid(
         workers: cells at once, each in a process of its own with one thread.
         progress: show each run's own bar (with one worker).
         say: told in a sentence what is done and how much time is left.
+        prepare: called by each of several workers before its first cell, to register methods that
+            are not the core's; a function of a module, since another process must find it.
 
     Returns:
         The rows of results.jsonl: a finished or failed cell each, this call's and those that
@@ -76,7 +79,8 @@ def run_grid(
     everything = _with_folder(grid, folder)
     _require_data(grid, cells)
     if grid.rates:
-        chosen = choose_rates(grid, folder, workers=workers, progress=progress, say=say)
+        how = {"workers": workers, "progress": progress, "say": say, "prepare": prepare}
+        chosen = choose_rates(grid, folder, **how)
         grid = replace(grid, chosen=chosen)
     rows = {c.name: row for c in everything.cells() if (row := _finished(folder, c))}
     write_json_atomic(folder / "grid.json", everything.to_dict())
@@ -89,7 +93,7 @@ def run_grid(
             part = [cell for cell in missing if (cell.paces is not None) is later]
             if later and part:
                 grid = replace(grid, updates=equal_updates(grid, rows, folder))
-            for cell, row in _run_cells(grid, part, folder, workers, progress):
+            for cell, row in _run_cells(grid, part, folder, workers, progress, prepare):
                 rows[cell.name] = row
                 finished += 1
                 forecast.add(row)
@@ -108,15 +112,18 @@ def run_grid(
     return _in_order(everything, rows)
 
 
-def choose_rates(
-    grid: Grid, folder: Path, *, workers: int = 1, progress: bool = True, say: Say = print
-) -> dict[str, float]:
+def choose_rates(grid: Grid, folder: Path, **how: Any) -> dict[str, float]:
     """The learning rate of each method on each task, chosen on validation prompts.
 
     One run a rate, from the grid's first start, with a seed that no run of the grid has, in
     `folder/tuning`; the best headline score wins, of equal ones the lower KL on own samples. What
     a method is swept over (K, the divergence, the start, the number of updates) shares the rate of
     the method as it is.
+
+    Args:
+        grid: whose rates are asked for.
+        folder: of the grid.
+        how: for `run_grid`.
 
     Returns:
         By a cell's `tuned_as`. A method whose runs all failed has none.
@@ -142,7 +149,7 @@ def choose_rates(
         split="validation",
         rates=(),
     )
-    rows = run_grid(tuning, folder / "tuning", workers=workers, progress=progress, say=say)
+    rows = run_grid(tuning, folder / "tuning", **how)
     done = {row["cell"]: row for row in rows if row["status"] == "done"}
     best: dict[str, tuple[float, float, float]] = {}
     for cell in tuning.cells():
@@ -153,7 +160,9 @@ def choose_rates(
         best[cell.tuned_as] = max(best.get(cell.tuned_as, score), score)
     chosen = {method: score[-1] for method, score in best.items()}
     for method, rate in chosen.items():
-        say(f"{method}: learning rate {rate:g}, of {', '.join(f'{r:g}' for r in grid.rates)}")
+        how.get("say", print)(
+            f"{method}: learning rate {rate:g}, of {', '.join(f'{r:g}' for r in grid.rates)}"
+        )
     return chosen
 
 
@@ -162,7 +171,12 @@ def _in_order(grid: Grid, rows: Mapping[str, dict[str, Any]]) -> list[dict[str, 
 
 
 def _run_cells(
-    grid: Grid, cells: Sequence[Cell], folder: Path, workers: int, progress: bool
+    grid: Grid,
+    cells: Sequence[Cell],
+    folder: Path,
+    workers: int,
+    progress: bool,
+    prepare: Callable[[], None] | None,
 ) -> Any:
     """Each cell with its row, as they finish."""
     if workers == 1:
@@ -170,9 +184,9 @@ def _run_cells(
             yield cell, run_cell(cell, grid, folder, progress=progress)
         return
     # spawn: a fork of a process with torch's threads can hang
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _in_worker, (prepare,))
     try:
-        for needed in _models_once(cells):
+        for needed in models_once(cells):
             list(pool.map(functools.partial(_try_models, grid=grid, folder=folder), needed))
         running = {
             pool.submit(run_cell, cell, grid, folder, progress=False): cell for cell in cells
@@ -185,36 +199,12 @@ def _run_cells(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _models_once(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
-    """Cells that need every start and every trained teacher, in turns in which no two need the
-    same one: two processes must not make it both."""
-    made: set[tuple[Any, ...]] = set()
-    while left := [cell for cell in cells if not _needs(cell) <= made]:
-        turn: list[Cell] = []
-        taken: set[tuple[Any, ...]] = set()
-        for cell in left:
-            new = _needs(cell) - made
-            if new and not new & taken:
-                turn.append(cell)
-                taken |= new
-        yield turn
-        made |= taken
-
-
-def _needs(cell: Cell) -> set[tuple[Any, ...]]:
-    """The models that are made for a cell, also without its task: some serve every task."""
-    found = set()
-    for axes in (("start", "seed"), ("teacher",)):
-        named = [(axis, cell.values.get(axis)) for axis in ("family", *axes)]
-        if cell.values.get(axes[0]) not in (None, OWN):
-            found |= {tuple(named), (*named, ("task", cell["task"]))}
-    return found
-
-
-def _one_thread() -> None:
+def _in_worker(prepare: Callable[[], None] | None) -> None:
     import torch
 
     torch.set_num_threads(1)
+    if prepare is not None:
+        prepare()
 
 
 def _try_models(cell: Cell, grid: Grid, folder: Path) -> None:

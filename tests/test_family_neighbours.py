@@ -10,6 +10,7 @@ from test_conformance import VOCAB, logits
 from test_methods import request
 
 from skd_lab.batch import collate
+from skd_lab.cli import main
 from skd_lab.errors import UsageError
 from skd_lab.family import adaswitch
 from skd_lab.losses import (
@@ -170,3 +171,11 @@ def test_every_registered_method_trains_by_command(name, tmp_path, capsys):
     steps = [json.loads(line) for line in (tmp_path / "run" / "steps.jsonl").open()]
     assert [step["step"] for step in steps] == [1, 2]
     assert all(math.isfinite(step["loss"]) and step["grad_norm"] > 0 for step in steps)
+
+
+@pytest.mark.slow
+def test_workers_of_the_command_know_the_methods_of_related_systems(tmp_path, capsys):
+    words = ["compare", "--axis", "method=f_distill_tvd,skd", "--axis", "prompts=8"]
+    words += ["--set", "steps=1", "--set", "eval_prompts=2", "--test-prompts", "2"]
+    assert main([*words, "--workers", "2", "--out", str(tmp_path), "--quiet"]) == 0
+    assert "4 cells done, 0 failed" in capsys.readouterr().out

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from skd_lab.axes import OWN
-from skd_lab.compare import _models_once
+from skd_lab.cells import models_once
 from skd_lab.errors import UsageError
 from skd_lab.grids import Cell, Grid
 from skd_lab.methods import CORE_METHODS, METHODS
@@ -161,9 +161,9 @@ def test_models_are_made_once_before_the_cells_and_never_by_two_workers(grid):
         return made | ({(family, cell["task"], teacher)} if teacher else set())
 
     cells, made = grid.cells(), set()
-    for turn in _models_once(cells):
+    for turn in models_once(cells):
         missing = [one for cell in turn for one in models(cell) - made]
         assert len(missing) == len(set(missing))
         made |= set(missing)
     assert made == set().union(*map(models, cells))
-    assert len(list(_models_once(cells))) <= 6
+    assert len(list(models_once(cells))) <= 6

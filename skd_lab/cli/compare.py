@@ -121,7 +121,8 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(1)
         silent = args.json or args.quiet
         say = (lambda text: None) if silent else _say
-        rows = run_grid(grid, args.out, workers=args.workers, progress=not silent, say=say)
+        how = {"workers": args.workers, "progress": not silent, "say": say}
+        rows = run_grid(grid, args.out, **how, prepare=register_rows)
 
     from skd_lab.records import to_json
     from skd_lab.views import grid_table, save_grid, to_markdown
