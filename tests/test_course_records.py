@@ -46,7 +46,7 @@ def differences(text, page):
         numbers.add(int(number))
         if there[int(number)] != (said, *map(int, counts)):
             odd.append(f"{number}: {said} {counts}")
-    lines = re.findall(r"^  (\S.+): (.+)\n    (.+), (\d+) runs: (\w+)$", text, re.M)
+    lines = re.findall(r"^  (\S.+?): (.+)\n    (.+), (\d+) runs: (\w+)$", text, re.M)
     for where, what, measured, runs, speaks in lines:
         if f"| {where} | {what} | {measured} | {runs} | {speaks} |" not in page:
             odd.append(f"{where}: {what}: {measured}")

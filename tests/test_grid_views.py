@@ -6,6 +6,7 @@ import io
 import pytest
 from small_grids import row_of
 
+from skd_lab.methods import CORE_METHODS
 from skd_lab.views import (
     grid_table,
     plot_grid_cost,
@@ -18,6 +19,7 @@ from skd_lab.views import (
     to_csv,
     to_markdown,
 )
+from skd_lab.views.grid_marks import look
 from skd_lab.views.grid_table import score_at
 
 
@@ -147,3 +149,12 @@ def test_families_and_teachers_made_for_a_grid_are_kept_apart():
         "### summaries, 100 prompts, start own, teacher 9x9",
     ]
     assert [row["name"] for row in grid_table(rows)] == ["skd", "teacher"] * 3
+
+
+def test_ten_methods_look_different_whatever_is_swept_beside_them():
+    methods = list(CORE_METHODS)
+    rows = [row_of(method, 0, [1, 0]) for method in methods]
+    at = methods.index("skd") + 1
+    swept = [row_of("skd", 0, [1, 0], accept_top_k=k, cell=f"skd-k{k}") for k in range(1, 10)]
+    rows[at:at] = swept
+    assert len({look(method, rows) for method in methods}) == len(methods)

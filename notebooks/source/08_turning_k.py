@@ -295,6 +295,12 @@ for each in judged()[1:4]:
     print(each)
 
 # %% [markdown]
+# Read statement 2 with care. That K = the whole vocabulary is on-policy KD you have seen id for id. The rule
+# for the committed runs asks for the same *answers* after a whole training in float32. There a last digit
+# decides one draw sooner or later; from then on two runs of the same algorithm go their own ways. How far
+# apart they end is how much one run is worth.
+
+# %% [markdown]
 # ## The paper and its released code
 # The authors published code with the paper. It differs from Algorithm 1 in nine places, found by reading
 # (`docs/paper_vs_code.md`). Each is one property here: the library has it, the released behaviour does not. The

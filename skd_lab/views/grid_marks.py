@@ -71,5 +71,7 @@ def look(name: str, rows: Rows) -> tuple[str, Any]:
     """Colour and dash of a variant: the same in every panel of a figure."""
     if name in UNTRAINED:
         return GREY, ":"
-    place = [other for other in names(rows) if other not in UNTRAINED].index(name)
+    # first the methods as they are, then those with a setting: few of them share a panel
+    others = sorted((n for n in names(rows) if n not in UNTRAINED), key=lambda other: "=" in other)
+    place = others.index(name)
     return COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]
