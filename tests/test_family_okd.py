@@ -31,7 +31,7 @@ def objective(**settings):
 
 
 def moved(scored):
-    online = okd.teacher_of(scored, rank=RANK, rate=RATE)
+    online = okd.OnlineTeacher.of_run(scored, "okd", rank=RANK, rate=RATE)
     base = torch.log_softmax(scored.teacher_head.logits(scored.teacher_hidden), -1)
     return online, base, online.log_probs(base, scored.teacher_hidden)
 

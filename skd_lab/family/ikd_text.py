@@ -44,7 +44,7 @@ def frozen(scored: Scored) -> tuple[Tensor, Tensor, Tensor]:
     """Forward KL on the course's prompts; those of the quiz are not used."""
     course = ~interactive.in_quiz(scored.batch, QUIZ)[scored.rows()]
     return scored.nats(
-        lambda student, teacher, _: forward_kl(student, teacher), _times(scored, course)
+        lambda student, teacher, _: forward_kl(student, teacher), scored.weights * course
     )
 
 
@@ -72,22 +72,12 @@ def tuned(scored: Scored) -> tuple[Tensor, Tensor, Tensor]:
             moved = online.log_probs(teacher, states[rows])
         return forward_kl(student, moved)
 
-    return scored.nats(of_chunk, _times(scored, ~asked))
-
-
-def _times(scored: Scored, kept: Tensor) -> Tensor:
-    return scored.weights * kept
+    return scored.nats(of_chunk, scored.weights * ~asked)
 
 
 def module_of(scored: Scored) -> OnlineTeacher:
     """The run's module as it is now; the one that changes nothing before the first exam."""
-    like = scored.teacher_hidden
-    online = OnlineTeacher(
-        like.shape[-1], scored.teacher_head.size, rank=RANK, rate=RATE, like=like
-    )
-    if "ikd" in scored.memory:
-        online.load(scored.memory["ikd"])
-    return online
+    return OnlineTeacher.of_run(scored, "ikd", rank=RANK, rate=RATE)
 
 
 ARMS: dict[str, Callable[[Scored], tuple[Tensor, Tensor, Tensor]]] = {

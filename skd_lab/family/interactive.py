@@ -90,11 +90,7 @@ def _on_batch(
 ) -> tuple[Tensor, Tensor, Tensor]:
     _check(scored.student)
     hidden = scored.teacher_hidden
-    online = OnlineTeacher(
-        hidden.shape[-1], scored.teacher_head.size, rank=rank, rate=rate, like=hidden
-    )
-    if "ikd" in scored.memory:
-        online.load(scored.memory["ikd"])
+    online = OnlineTeacher.of_run(scored, "ikd", rank=rank, rate=rate)
     asked = in_quiz(scored.batch, quiz)
     if asked.any() and not asked.all():
         found = module_gradient(scored, online, asked, virtual_rate=virtual_rate)[0]

@@ -51,6 +51,21 @@ class OnlineTeacher:
         self.up = torch.zeros(ids, rank, device=like.device, dtype=dtype).requires_grad_()
         self.optimizer = torch.optim.Adam([self.down, self.up], lr=rate)
 
+    @classmethod
+    def of_run(cls, scored: Scored, key: str, *, rank: int, rate: float) -> "OnlineTeacher":
+        """The run's module as it is now: new in the first microbatch, then from the run's memory.
+
+        Args:
+            scored: any microbatch of the run.
+            key: where in its memory the module's state is.
+        """
+        like = scored.teacher_hidden
+        size = scored.teacher_head.size
+        online = cls(like.shape[-1], size, rank=rank, rate=rate, like=like)
+        if key in scored.memory:
+            online.load(scored.memory[key])
+        return online
+
     def log_probs(
         self, base: Float[Tensor, "tokens vocab"], hidden: Float[Tensor, "tokens hidden"]
     ) -> Float[Tensor, "tokens vocab"]:
@@ -99,30 +114,15 @@ def online_teacher(rank: float, rate: float, pull: float, anchor: float) -> Obje
     )
 
 
-def teacher_of(scored: Scored, *, rank: int, rate: float) -> OnlineTeacher:
-    """The run's module as it is now: new in the first microbatch, then from the run's memory.
-
-    Raises:
-        UsageError: in a run of several processes, whose modules would part.
-    """
+def _on_batch(
+    scored: Scored, *, rank: int, rate: float, pull: float, anchor: float
+) -> tuple[Tensor, Tensor, Tensor]:
     if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
         raise UsageError(
             "online_teacher trains a module of its own and runs in one process only. Start it "
             "without torchrun, or use forward_kl."
         )
-    hidden = scored.teacher_hidden
-    online = OnlineTeacher(
-        hidden.shape[-1], scored.teacher_head.size, rank=rank, rate=rate, like=hidden
-    )
-    if "okd" in scored.memory:
-        online.load(scored.memory["okd"])
-    return online
-
-
-def _on_batch(
-    scored: Scored, *, rank: int, rate: float, pull: float, anchor: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    online = teacher_of(scored, rank=rank, rate=rate)
+    online = OnlineTeacher.of_run(scored, "okd", rank=rank, rate=rate)
     total = [torch.zeros_like(online.down), torch.zeros_like(online.up)]
 
     def of_chunk(student: Tensor, teacher: Tensor, rows: slice) -> Tensor:
@@ -220,7 +220,8 @@ def _measured(
     ids = torch.arange(markov.VOCAB)
     places = torch.cartesian_prod(ids, ids)
     scored = _scored(student, teacher, places, places[:, 0], memory)
-    online = teacher_of(scored, rank=int(SETTINGS["rank"]), rate=SETTINGS["rate"])
+    rank, rate = int(SETTINGS["rank"]), SETTINGS["rate"]
+    online = OnlineTeacher.of_run(scored, "okd", rank=rank, rate=rate)
     moved = online.log_probs(teacher.log_probs(places), scored.teacher_hidden)
     truth = source.next.reshape(-1, markov.VOCAB)
     return {
