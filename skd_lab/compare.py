@@ -7,7 +7,7 @@ tried again by the next call.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import replace
 from multiprocessing import get_context
@@ -80,8 +80,8 @@ def run_grid(
     _require_data(grid, cells)
     if grid.rates:
         how = {"workers": workers, "progress": progress, "say": say, "prepare": prepare}
-        chosen = choose_rates(grid, folder, **how)
-        grid = replace(grid, chosen=chosen)
+        wanted = {cell.tuned_as for cell in cells}
+        grid = replace(grid, chosen=choose_rates(everything, folder, wanted, **how))
     rows = {c.name: row for c in everything.cells() if (row := _finished(folder, c))}
     write_json_atomic(folder / "grid.json", everything.to_dict())
     missing = [cell for cell in cells if cell.name not in rows]
@@ -112,26 +112,28 @@ def run_grid(
     return _in_order(everything, rows)
 
 
-def choose_rates(grid: Grid, folder: Path, **how: Any) -> dict[str, float]:
+def choose_rates(grid: Grid, folder: Path, wanted: Container[str], **how: Any) -> dict[str, float]:
     """The learning rate of each method on each task, chosen on validation prompts.
 
-    One run a rate, from the grid's first start, with a seed that no run of the grid has, in
-    `folder/tuning`; the best headline score wins, of equal ones the lower KL on own samples. What
-    a method is swept over (K, the divergence, the start, the number of updates) shares the rate of
-    the method as it is.
+    One run a rate, on the grid's first start and number of prompts, with a seed that no run of the
+    grid has, in `folder/tuning`; the best headline score wins, of equal ones the lower KL on own
+    samples. What a method is swept over (K, the divergence, the start, the prompts, the number of
+    updates) shares the rate of the method as it is.
 
     Args:
-        grid: whose rates are asked for.
+        grid: all that its folder holds, so that cells which are added to it have the rates of
+            those that are there.
         folder: of the grid.
+        wanted: whose rates are asked for, by a cell's `tuned_as`.
         how: for `run_grid`.
 
     Returns:
         By a cell's `tuned_as`. A method whose runs all failed has none.
     """
-    trained = [cell for cell in grid.cells() if cell["method"] not in UNTRAINED]
     first: dict[str, Cell] = {}
-    for cell in trained:
-        if "learning_rate" not in cell.values:
+    for cell in grid.cells():
+        trained = cell["method"] not in UNTRAINED and cell.tuned_as in wanted
+        if trained and "learning_rate" not in cell.values:
             first.setdefault(cell.tuned_as, cell.without(*SWEPT))
     tuning = replace(
         grid,

@@ -15,6 +15,7 @@ from skd_lab.cli.frame import main
 from skd_lab.compare import run_grid
 from skd_lab.errors import DataError, UsageError
 from skd_lab.grids import Grid
+from skd_lab.methods import METHODS
 from skd_lab.recipes import STARTS
 from skd_lab.results import read_results
 from skd_lab.starts import make_start
@@ -247,6 +248,15 @@ def test_learning_rates_are_chosen_on_validation_for_each_method(tmp_path, monke
         ("sft", 0, "test", 1e-5),
         ("skd", 0, "test", 1e-3),
     ]
+    asked.clear()
+    more = replace(grid, blocks=({**axes, "prompts": (9,)},))
+    assert {row.get("chosen_rate") for row in run_grid(more, tmp_path, **QUIET)} >= {1e-5, 1e-3}
+    chosen = [(m, config.n_prompts, config.learning_rate) for m, _, _, config in asked]
+    assert chosen[-2:] == [("sft", 9, 1e-5), ("skd", 9, 1e-3)]
+    tuned = {
+        config.n_prompts for m, _, split, config in asked if split == "validation" and m in METHODS
+    }
+    assert tuned == {8}, "the cells that are added have the rates of those that are there"
     with pytest.raises(UsageError, match="made with rates"):
         run_grid(Grid(blocks=(axes,), fixed={"steps": 2}, test_prompts=2), tmp_path, **QUIET)
 
