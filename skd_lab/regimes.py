@@ -15,6 +15,8 @@ from skd_lab.errors import UsageError
 from skd_lab.grids import Grid
 
 _RIVALS = ("supervised_kd", "on_policy_kd", BASELINE)
+_RATE = 3e-3
+"""Of all three: the best or next to the best for each on validation prompts (results/rates)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,11 @@ REGIMES: Mapping[str, Regime] = MappingProxyType(
             question="Ten and thirty prompts: do fresh texts of few prompts beat few references?",
             axes={"prompts": (10, 30), "start": ("barely", "sft100")},
         ),
+        "high_rate": Regime(
+            question="Twice the learning rate: when an update has spoilt the student, does text "
+            "that the teacher mends bring it back, where its own does not?",
+            axes={"learning_rate": (6e-3,), "start": ("barely", "sft100")},
+        ),
     }
 )
 
@@ -84,5 +91,5 @@ def regime_grid(names: Iterable[str] = (), seeds: int = 3) -> Grid:
             }
             for name in chosen
         ],
-        fixed={"steps": 150, "eval_every": 50, "eval_prompts": 40},
+        fixed={"steps": 150, "eval_every": 50, "eval_prompts": 40, "learning_rate": _RATE},
     )
