@@ -7,10 +7,10 @@ tried again by the next call.
 """
 
 import functools
-from collections.abc import Callable, Container, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import Callable, Container, Generator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
+from contextlib import closing
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from skd_lab.grids import Cell, Grid
 from skd_lab.methods import METHODS, get_method
 from skd_lab.metrics import require_packages
 from skd_lab.results import check_row, write_results
-from skd_lab.stopping import Stopped
+from skd_lab.stopping import Stopped, sigterm_interrupts
 from skd_lab.tasks import Example, get_task
+from skd_lab.workers import process_pool
 
 TUNING_SEED = 1000
 """Of the runs that choose a learning rate; no run of a table has it."""
@@ -93,14 +94,16 @@ def run_grid(
             part = [cell for cell in missing if (cell.paces is not None) is later]
             if later and part:
                 grid = replace(grid, updates=equal_updates(grid, rows, folder))
-            for cell, row in _run_cells(grid, part, folder, workers, progress, prepare):
-                rows[cell.name] = row
-                finished += 1
-                forecast.add(row)
-                write_results(folder, _in_order(everything, rows))
-                left = [c for c in missing if c.name not in rows]
-                done = f"[{finished}/{len(cells)}] {cell.name}: {_outcome(row)}"
-                say(f"{done}; {forecast.words(left)}" if left else done)
+            ran = _run_cells(grid, part, folder, workers, progress, prepare)
+            with sigterm_interrupts(), closing(ran):
+                for cell, row in ran:
+                    rows[cell.name] = row
+                    finished += 1
+                    forecast.add(row)
+                    write_results(folder, _in_order(everything, rows))
+                    left = [c for c in missing if c.name not in rows]
+                    done = f"[{finished}/{len(cells)}] {cell.name}: {_outcome(row)}"
+                    say(f"{done}; {forecast.words(left)}" if left else done)
     except KeyboardInterrupt as stop:
         number = getattr(stop, "exit_code", 130) - 128
         raise Stopped(
@@ -179,15 +182,13 @@ def _run_cells(
     workers: int,
     progress: bool,
     prepare: Callable[[], None] | None,
-) -> Any:
+) -> Generator[tuple[Cell, dict[str, Any]]]:
     """Each cell with its row, as they finish."""
     if workers == 1:
         for cell in cells:
             yield cell, run_cell(cell, grid, folder, progress=progress)
         return
-    # spawn: a fork of a process with torch's threads can hang
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _in_worker, (prepare,))
-    try:
+    with process_pool(workers, prepare) as pool:
         for needed in models_once(cells):
             list(pool.map(functools.partial(_try_models, grid=grid, folder=folder), needed))
         running = {
@@ -197,16 +198,6 @@ def _run_cells(
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 yield running.pop(future), future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _in_worker(prepare: Callable[[], None] | None) -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    if prepare is not None:
-        prepare()
 
 
 def _try_models(cell: Cell, grid: Grid, folder: Path) -> None:

@@ -9,6 +9,7 @@ import shlex
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -104,6 +105,29 @@ class StopRequest:
             f"Stopped at once after {self.done} of {self.steps} updates, of which {self.saved} are "
             f"saved; go on from there with: {self.go_on}"
         )
+
+
+@contextlib.contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """While it is entered, SIGTERM raises `Stopped`, as Ctrl-C raises KeyboardInterrupt.
+
+    For work that is kept part by part. Only the main thread has handlers; a signal that is ignored
+    stays ignored.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM) if main else None
+    if before in (signal.SIG_IGN, None):  # None: not set from Python
+        yield
+        return
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stopped("Stopped; what was written is kept.", number)
 
 
 def stop_run_in(thread: threading.Thread) -> bool:

@@ -1,7 +1,9 @@
 """Grids of runs: that they go on after a stop, choose rates, say what failed, and by command."""
 
 import json
+import os
 import re
+import signal
 from dataclasses import replace
 
 import pytest
@@ -89,6 +91,19 @@ def test_a_stopped_grid_goes_on_with_the_cell_it_was_at(square, tmp_path, monkey
         left.rename(run_dir / left.name)
     rows = run_grid(SQUARE, tmp_path, **QUIET)
     assert apart_from_time(rows) == apart_from_time(straight)
+
+
+def test_a_sigterm_is_said_and_loses_nothing(tmp_path, monkeypatch):
+    def stopped(cell, grid, folder, *, progress):
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("went on")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(compare, "run_cell", stopped)
+    with pytest.raises(Stopped, match="0 of 6 cells are finished") as told:
+        run_grid(SQUARE, tmp_path, **QUIET)
+    assert told.value.exit_code == 143
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def _config_of(rows, folder, run_dir):
