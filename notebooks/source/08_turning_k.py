@@ -589,8 +589,8 @@ print(len(rows), "rules, all as in tests/test_paper_vs_code.py")
 
 # %% [markdown]
 # ## With real models
-# With a vocabulary of 151,936 ids, K = 25 refuses next to nothing, and with the published settings it decides
-# something else than it says. On a GPU with the hub in reach this cell counts both.
+# How much does K refuse where the vocabulary has 151,936 ids? The models here have 1,024, so nothing above says. On a
+# GPU with the hub in reach this cell counts it, by the paper's rule and by that of the released code.
 
 # %%
 from skd_lab.course import real_models_available
