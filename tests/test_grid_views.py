@@ -80,8 +80,9 @@ def test_figures_of_a_grid():
         plot(rows) for plot in (plot_grid_scores, plot_grid_curves, plot_grid_cost)
     )
     assert [t.get_text() for t in scores.axes[0].get_yticklabels()] == [
-        *("teacher", "skd", "supervised_kd", "start"),
+        *("skd", "supervised_kd", "start"),
     ]
+    assert scores.axes[0].get_xlabel().endswith("; teacher 66.7%")
     assert len(curves.axes) == 2
     lines = {line.get_label(): line for line in curves.axes[-1].get_legend().get_lines()}
     assert set(lines) == {"supervised_kd", "skd"}
@@ -120,7 +121,7 @@ def test_differences_and_drafts_as_figures():
     rates = {line.get_xdata()[0] for line in axes.lines}
     assert sorted(rates) == pytest.approx([0.82, 0.85])
     assert plot_grid_drafts([{**row, "draft": None} for row in rows]) is None
-    assert plot_grid_differences([row for row in rows if row["method"] != "skd"]).axes == []
+    assert plot_grid_differences([row for row in rows if row["method"] != "skd"]) is None
 
 
 def test_runs_with_equal_cpu_seconds_are_a_group_with_the_baseline_in_it():
@@ -134,6 +135,32 @@ def test_runs_with_equal_cpu_seconds_are_a_group_with_the_baseline_in_it():
     assert equal[1]["minus_baseline"] == pytest.approx(2 / 3) and equal[2]["runs"] == 2
     assert {row["at_equal_compute"] for row in equal} == {None}
     assert "### summaries, 100 prompts, start own, equal CPU seconds" in to_markdown(table)
+
+
+def test_each_learning_rate_is_a_group_and_a_figure_is_over_them():
+    rows = [
+        row_of(method, seed, [score, float(seed)], learning_rate=rate)
+        for method, scores in (("sft", (0.2, 0.4, 0.0)), ("skd", (0.5, 0.9, 0.7)))
+        for rate, score in zip((1e-3, 3e-3, 1e-2), scores, strict=True)
+        for seed in (0, 1)
+    ]
+    table = [row for row in grid_table(rows) if row["name"] == "sft"]
+    # paired with skd at the same rate
+    assert [row["minus_baseline"] for row in table] == pytest.approx([-0.15, -0.25, -0.35])
+    assert "start own, learning rate 0.003\n" in to_markdown(table)
+    [axes] = plot_grid_sweep(rows, "learning_rate").axes
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["0.001", "0.003", "0.01"]
+    lines = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    assert lines["skd"] == pytest.approx([0.5, 0.7, 0.6])
+    assert plot_grid_sweep(rows[:2], "learning_rate") is None
+    assert "rate" not in axes.get_title(loc="left") and axes.get_xlabel() == "learning rate"
+
+
+def test_many_groups_stand_in_two_columns():
+    groups = [row_of("skd", 0, [1.0], start=start) for start in ("a", "b", "c", "d", "e")]
+    figure = plot_grid_scores(groups)
+    assert len(figure.axes) == 5 and figure.axes[0].get_gridspec().ncols == 2
+    assert plot_grid_scores(groups[:3]).axes[0].get_gridspec().ncols == 1
 
 
 def test_families_and_teachers_made_for_a_grid_are_kept_apart():

@@ -13,7 +13,7 @@ from skd_lab.views.grid_table import UNTRAINED, names, title, variant
 def plot_grid_curves(rows: Rows) -> Figure:
     """Two panels a group: validation score over updates, and over CPU seconds. Means over runs."""
     found = drawable(rows, budgets=False)
-    figure, rows_of_panels = panels([range(2)] * len(found), width=5.2)
+    figure, rows_of_panels = panels(len(found), 2, width=5.2)
     for row, (where, everyone) in zip(rows_of_panels, found, strict=True):
         members = _methods_as_they_are(everyone)
         for axes, x, head, below in zip(
@@ -39,7 +39,7 @@ def plot_grid_texts(rows: Rows) -> Figure:
     on which it was not trained to teach.
     """
     found = drawable(rows, budgets=False)
-    figure, rows_of_panels = panels([range(3)] * len(found), width=4.6)
+    figure, rows_of_panels = panels(len(found), 3, width=4.6)
     for row, (where, everyone) in zip(rows_of_panels, found, strict=True):
         members = _methods_as_they_are(everyone)
         drawn = [

@@ -1,6 +1,7 @@
 """A comparison's rows as figures, returned, never shown: scores, differences, drafts, cost."""
 
 import math
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -10,9 +11,12 @@ from skd_lab.views.grid_marks import (
     Rows,
     drawable,
     finish,
+    list_height,
     list_names,
+    list_panels,
     look,
     panels,
+    swept_over,
     table_of,
 )
 from skd_lab.views.grid_table import (
@@ -32,15 +36,21 @@ PHASES = {
     "seconds_score": "both score",
     "seconds_update": "loss and update",
 }
+LEVELS = ("supervised_kd", "on_policy_kd", "start")
 TOKENS = {"student_tokens": "student draws", "teacher_tokens": "teacher draws"}
 
 
 def plot_grid_scores(rows: Rows) -> Figure:
-    """A panel a group: each method's score with its 95% interval, and every run as a point."""
-    found = drawable(rows)
-    figure, rows_of_panels = panels([[where] for where, _ in found], width=6.4)
-    for (axes,), (where, members) in zip(rows_of_panels, found, strict=True):
+    """A panel a group: each method's score with its 95% interval, and every run as a point. The
+    teacher's is below, as the others would have no room beside it."""
+    found = []
+    for where, members in drawable(rows):
         table = [row for row in table_of(where, members) if row["runs"]]
+        best = [row["value"] for row in table if row["name"] == "teacher"]
+        table = [row for row in table if row["name"] != "teacher"]
+        found.append((where, members, table, f"; teacher {best[0]:.1%}" if best else ""))
+    figure, panel_of = list_panels([len(table) for _, _, table, _ in found], width=6.4)
+    for axes, (where, members, table, teacher) in zip(panel_of, found, strict=True):
         for place, row in enumerate(reversed(table)):
             colour = look(row["name"], rows)[0]
             axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.2)
@@ -50,21 +60,24 @@ def plot_grid_scores(rows: Rows) -> Figure:
             axes.plot(each, [place] * len(each), "|", color=INK, markersize=9, alpha=0.6)
         list_names(axes, [row["name"] for row in table])
         metric = table[0]["metric"].replace("_", "-")
-        finish(axes, f"{metric}: {title(where)}", "score, with 95% interval; ticks: runs")
+        finish(axes, title(where), f"{metric}, with 95% interval; ticks: runs{teacher}")
+        axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     return figure
 
 
-def plot_grid_differences(rows: Rows) -> Figure:
+def plot_grid_differences(rows: Rows) -> Figure | None:
     """A panel a group: each method minus the baseline on the same seeds, prompts and uniforms,
-    with 95% interval and p-value."""
+    with 95% interval and p-value. None if nothing can be compared with the baseline."""
     found = [
         (where, [r for r in table_of(where, members) if r["minus_baseline"] is not None])
         for where, members in drawable(rows)
     ]
     found = [(where, table) for where, table in found if table]
-    figure, rows_of_panels = panels([[where] for where, _ in found], width=6.8)
-    for (axes,), (where, table) in zip(rows_of_panels, found, strict=True):
+    if not found:
+        return None
+    figure, panel_of = list_panels([len(table) for _, table in found], width=6.8)
+    for axes, (where, table) in zip(panel_of, found, strict=True):
         axes.axvline(0, color=INK, linewidth=0.9)
         for place, row in enumerate(reversed(table)):
             colour = look(row["name"], rows)[0]
@@ -95,8 +108,8 @@ def plot_grid_drafts(rows: Rows) -> Figure | None:
     found = [(where, table) for where, table in found if table]
     if not found:
         return None
-    figure, rows_of_panels = panels([[where] for where, _ in found], width=6.8)
-    for (axes,), (where, table) in zip(rows_of_panels, found, strict=True):
+    figure, panel_of = list_panels([len(table) for _, table in found], width=6.8)
+    for axes, (where, table) in zip(panel_of, found, strict=True):
         before = next((r["draft_acceptance"] for r in table if r["name"] == "start"), None)
         for place, row in enumerate(reversed(table)):
             colour = look(row["name"], rows)[0]
@@ -119,58 +132,64 @@ def plot_grid_drafts(rows: Rows) -> Figure | None:
 
 
 def plot_grid_sweep(rows: Rows, axis: str = "accept_top_k") -> Figure | None:
-    """Score over the values of an axis, with 95% intervals; None if no group has two of them."""
-    chosen = []
-    for where, members in drawable(rows):
-        swept = [row for row in members if row.get(axis) is not None]
-        if len({row[axis] for row in swept}) > 1:
-            chosen.append((where, members, swept))
+    """A panel for what shares all but one axis: score over its values, with 95% intervals; level
+    lines are methods that have no value on it. None if nothing has two values."""
+    chosen = swept_over(rows, axis)
     if not chosen:
         return None
-    figure, rows_of_panels = panels([[where] for where, *_ in chosen], width=7)
+    figure, rows_of_panels = panels(len(chosen), 1, width=7)
     for (axes,), (where, members, swept) in zip(rows_of_panels, chosen, strict=True):
         values = list(dict.fromkeys(row[axis] for row in swept))
         values.sort(key=lambda value: (isinstance(value, str), value))
-        table = {row["name"]: row for row in grid_table(swept)}
-        for method in dict.fromkeys(row["method"] for row in swept):
-            names_of = {row[axis]: variant(row) for row in swept if row["method"] == method}
+        methods = list(dict.fromkeys(row["method"] for row in swept))
+        for number, method in enumerate(methods):
+            aside = 0.04 * (number - (len(methods) - 1) / 2)
             points = [
-                (place, table[names_of[value]])
+                (place + aside, row)
                 for place, value in enumerate(values)
-                if value in names_of and table[names_of[value]]["runs"]
+                if (row := _point(swept, method, axis, value)) is not None
             ]
             colour, dash = look(method, rows) if method in names(rows) else (COLOURS[0], "-")
-            axes.plot(
-                # a schedule is no point of the line that the numbers make
-                [place if not isinstance(values[place], str) else math.nan for place, _ in points],
-                [row["value"] for _, row in points],
-                color=colour,
-                linestyle=dash,
-                label=method,
-            )
+            # a schedule is no point of the line that the numbers make
+            numbers = [
+                row["value"] if not isinstance(row["at"], str) else math.nan for _, row in points
+            ]
+            places = [place for place, _ in points]
+            axes.plot(places, numbers, color=colour, linestyle=dash, label=method)
             for place, row in points:
-                axes.plot(place, row["value"], "o", color=colour)
+                axes.plot(place, row["value"], "o", color=colour, markersize=5)
                 axes.plot([place] * 2, [row["low"], row["high"]], color=colour, alpha=0.5)
         for line in table_of(where, members):
-            if line["name"] in ("supervised_kd", "on_policy_kd", "start") and line["runs"]:
+            if line["name"] in LEVELS and line["name"] not in methods and line["runs"]:
                 colour, dash = look(line["name"], rows)
                 axes.axhline(
                     line["value"], color=colour, linewidth=1.2, linestyle=dash, label=line["name"]
                 )
         axes.set_xticks(range(len(values)), [str(value).replace(":", ":\n") for value in values])
-        finish(axes, title(where), SETTINGS.get(axis, axis))
+        head = title({key: value for key, value in where.items() if key != axis})
+        finish(axes, head, SETTINGS.get(axis, axis.replace("_", " ")))
+        axes.set_ylabel(swept[0]["metric"].replace("_", "-"), fontsize=9, color=INK)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
+
+
+def _point(swept: Rows, method: str, axis: str, value: Any) -> dict[str, Any] | None:
+    """The table's row of one method at one value."""
+    here = [row for row in swept if row["method"] == method and row[axis] == value]
+    table = [row for row in grid_table(here) if row["runs"]] if here else []
+    return {**table[0], "at": value} if table else None
 
 
 def plot_grid_cost(rows: Rows) -> Figure:
     """Two panels a group: seconds an update of each method takes, by what they are spent on, and
     tokens an update draws from student and teacher."""
     found = drawable(rows, budgets=False)
-    figure, rows_of_panels = panels([range(2)] * len(found), width=5.6)
-    for row, (where, members) in zip(rows_of_panels, found, strict=True):
-        kinds = [name for name in names(members) if name not in UNTRAINED]
+    kinds_of = [[name for name in names(rows) if name not in UNTRAINED] for _, rows in found]
+    # the legend stands above
+    heights = [0.6 + list_height(len(kinds)) for kinds in kinds_of]
+    figure, rows_of_panels = panels(len(found), 2, 5.6, heights)
+    for row, (where, members), kinds in zip(rows_of_panels, found, kinds_of, strict=True):
         parts = ((PHASES, "seconds an update"), (TOKENS, "tokens drawn an update"))
         for axes, (keys, below) in zip(row, parts, strict=True):
             for place, name in enumerate(reversed(kinds)):

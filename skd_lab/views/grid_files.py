@@ -51,6 +51,7 @@ def save_grid(rows: Sequence[Mapping[str, Any]], folder: str | Path) -> list[Pat
         "texts": plot_grid_texts(rows),
         "drafts": plot_grid_drafts(rows),
         "sweep": plot_grid_sweep(rows),
+        "rates": plot_grid_sweep(rows, "learning_rate"),
         "cost": plot_grid_cost(rows),
     }
     for name, figure in figures.items():

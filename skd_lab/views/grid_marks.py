@@ -13,6 +13,8 @@ from skd_lab.views.grid_table import UNTRAINED, WHERE, grid_table, groups, names
 Rows = Sequence[Mapping[str, Any]]
 INK = "#16202b"
 GREY = "#6b7280"
+MANY = 3
+"""Groups that stand below one another; more of them take two columns."""
 
 
 def drawable(rows: Rows, *, budgets: bool = True) -> list[tuple[dict[str, Any], list]]:
@@ -25,6 +27,21 @@ def drawable(rows: Rows, *, budgets: bool = True) -> list[tuple[dict[str, Any], 
     ]
 
 
+def swept_over(rows: Rows, axis: str) -> list[tuple[dict[str, Any], list, list]]:
+    """What shares all but one axis and has two values on it: where, all of its rows, and those
+    with a value."""
+    found: dict[tuple[Any, ...], tuple[dict[str, Any], list[Any]]] = {}
+    for where, members in drawable(rows):
+        key = tuple(value for name, value in where.items() if name != axis)
+        found.setdefault(key, (where, []))[1].extend(members)
+    chosen = []
+    for where, members in found.values():
+        swept = [row for row in members if row.get(axis) is not None]
+        if len({row[axis] for row in swept}) > 1:
+            chosen.append((where, members, swept))
+    return chosen
+
+
 def table_of(where: Mapping[str, Any], members: Rows) -> list[dict[str, Any]]:
     """The table's rows of one group; its members may stand in another one, too."""
     table = grid_table(members)
@@ -32,15 +49,33 @@ def table_of(where: Mapping[str, Any], members: Rows) -> list[dict[str, Any]]:
 
 
 def panels(
-    shape: Sequence[Sequence[Any]], width: float, height: float = 3.2
+    rows: int, columns: int, width: float, heights: Sequence[float] | None = None
 ) -> tuple[Figure, list[list[Axes]]]:
-    """A figure with a row of panels for each entry; one that says so if there is none."""
-    columns = max((len(row) for row in shape), default=1)
-    figure = Figure(figsize=(width * columns, height * max(1, len(shape))), layout="constrained")
-    if not shape:
+    """A figure with rows of panels; one that says so if there is none. Sizes are in inches."""
+    heights = heights or [3.2] * rows
+    figure = Figure(figsize=(width * columns, sum(heights) or 3.2), layout="constrained")
+    if not rows:
         figure.text(0.5, 0.5, "nothing was trained yet", ha="center", color=INK)
         return figure, []
-    return figure, [list(row) for row in figure.subplots(len(shape), columns, squeeze=False)]
+    grid = figure.subplots(rows, columns, squeeze=False, height_ratios=heights)
+    return figure, [list(row) for row in grid]
+
+
+def list_panels(lines: Sequence[int], width: float) -> tuple[Figure, list[Axes]]:
+    """A panel for each list of so many lines, in two columns where they are many."""
+    columns = 2 if len(lines) > MANY else 1
+    rows = [lines[place : place + columns] for place in range(0, len(lines), columns)]
+    heights = [list_height(max(row)) for row in rows]
+    figure, found = panels(len(rows), columns, width, heights)
+    axes = [each for row in found for each in row]
+    for empty in axes[len(lines) :]:
+        empty.remove()
+    return figure, axes[: len(lines)]
+
+
+def list_height(lines: int) -> float:
+    """Inches of a panel with a list."""
+    return 1.1 + 0.24 * lines
 
 
 def legend(axes: Axes, lines: Sequence[Series]) -> None:

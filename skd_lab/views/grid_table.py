@@ -12,7 +12,7 @@ from skd_lab.metrics import crossed_bootstrap
 from skd_lab.views.scores import interval, number, percent
 
 BASELINE = "skd"
-WHERE = ("family", "task", "teacher", "prompts", "start", "steps", "budget")
+WHERE = ("family", "task", "teacher", "prompts", "start", "learning_rate", "steps", "budget")
 """Axes that make a group: methods are compared inside one."""
 _MODELS = ("family", "task", "teacher")
 UNTRAINED = ("start", "teacher")
@@ -22,7 +22,6 @@ SETTINGS = {
     "objective": "objective",
     "beta": "beta",
     "on_policy_fraction": "fraction",
-    "learning_rate": "lr",
     "loss_temperature": "temperature",
 }
 """Axes that make another line of one group, with the word for it."""
@@ -116,6 +115,8 @@ def title(where: Mapping[str, Any]) -> str:
         words.insert(0, where["family"])
     if where.get("teacher"):
         words.append(f"teacher {where['teacher']}")
+    if where.get("learning_rate"):
+        words.append(f"learning rate {where['learning_rate']:g}")
     words += [f"{where['steps']} updates"] if where.get("steps") else []
     return ", ".join(words + (["equal CPU seconds"] if where.get("budget") else []))
 
