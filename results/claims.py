@@ -53,6 +53,7 @@ def page() -> str:
     for statement, findings in found:
         lines += ["", f"## Statement {statement.number}", statement.claim]
         lines += [f"Measured: {statement.measured}. Verdict: **{verdict(findings)}**.", ""]
+        lines += [statement.note, ""] if statement.note else []
         lines += _table(findings)
         folders = dict.fromkeys(finding.folder for finding in findings)
         lines += [

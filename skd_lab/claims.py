@@ -83,6 +83,8 @@ class Statement:
     figure: str
     """Name of the picture in a results folder."""
     find: Callable[[Sequence[Group]], Iterator[Finding]]
+    note: str = ""
+    """What to know when its verdict is read."""
 
 
 def verdict(findings: Sequence[Finding]) -> str:

@@ -190,7 +190,7 @@ def plot_grid_cost(rows: Rows) -> Figure:
     heights = [0.6 + list_height(len(kinds)) for kinds in kinds_of]
     figure, rows_of_panels = panels(len(found), 2, 5.6, heights)
     for row, (where, members), kinds in zip(rows_of_panels, found, kinds_of, strict=True):
-        parts = ((PHASES, "seconds an update"), (TOKENS, "tokens drawn an update"))
+        parts = ((PHASES, "seconds on the clock an update"), (TOKENS, "tokens drawn an update"))
         for axes, (keys, below) in zip(row, parts, strict=True):
             for place, name in enumerate(reversed(kinds)):
                 done = [r for r in members if variant(r) == name and r["status"] == "done"]
