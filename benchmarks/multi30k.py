@@ -2,13 +2,15 @@
 
 Stages, each of which goes on where it was interrupted: a tokenizer, a teacher trained on the 29,000
 pairs of Multi30k (German to English), students fine-tuned on 1,000 and 10,000 of them, and the
-same students distilled by five methods, scored on test_2016_flickr.
+same students distilled by five methods, each at a learning rate chosen on validation captions,
+scored on test_2016_flickr.
 """
 
 import argparse
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from benchmarks.multi30k_models import (
     teacher,
 )
 from benchmarks.multi30k_table import bleu_counts, write_results
-from skd_lab.compare import run_grid
+from skd_lab.compare import choose_rates, run_grid
 from skd_lab.files import read_json
 from skd_lab.grids import OWN, Grid
 from skd_lab.recipes import Recipe
@@ -38,7 +40,6 @@ TEST_PROMPTS = 1000
 DISTIL = {
     "steps": 300,
     "batch_size": 16,
-    "learning_rate": 5e-4,
     "warmup_steps": 30,
     "accept_top_k": 5,
     "gamma": 4,
@@ -48,20 +49,18 @@ DISTIL = {
     "eval_prompts": 50,
     "device": "cpu",
 }
-"""The same for every method; nothing here was tuned."""
+"""The same for every method."""
+RATES = (5e-4, 2e-3, 5e-3, 1e-2)
+"""What every method's learning rate is chosen from, on validation captions."""
 TEACHER_CELL = f"{TASK}-teacher"
 
 
-def distil(
+def grid_of(
     place: Place, made: Path, prompts: int, seed: int, methods: Sequence[str], say: Callable
-) -> None:
-    """One student, distilled by every method; each run is a cell of a grid of skd_lab's."""
+) -> Grid:
+    """One student, distilled by every method: each run is a cell of a grid of skd_lab's."""
     start = student(place, prompts, seed, say)
-    folder = place.out / "grids" / f"{prompts}-s{seed}"
-    for other in (place.out / "grids").glob(f"*/cells/{TEACHER_CELL}"):
-        if (other / "cell.json").exists() and not (folder / "cells" / TEACHER_CELL).exists():
-            shutil.copytree(other, folder / "cells" / TEACHER_CELL)  # the same in every grid
-    grid = Grid(
+    return Grid(
         name=f"{TASK}, {prompts} pairs",
         blocks=[{"task": [TASK], "method": methods, "prompts": [prompts], "seed": [seed]}],
         fixed={
@@ -72,7 +71,31 @@ def distil(
         },
         test_prompts=TEST_PROMPTS,
     )
-    run_grid(grid, folder, say=say)
+
+
+def rates(place: Place, made: Path, methods: Sequence[str], **how: Any) -> dict[str, float]:
+    """Each method's learning rate, from the first student of the most pairs."""
+    grid = grid_of(place, made, max(STUDENT_STEPS), 0, methods, how["say"])
+    wanted = {cell.tuned_as for cell in grid.cells()}
+    return choose_rates(replace(grid, rates=RATES), place.out / "rates", wanted, **how)
+
+
+def distil(
+    place: Place,
+    made: Path,
+    prompts: int,
+    seed: int,
+    methods: Sequence[str],
+    chosen: Mapping[str, float],
+    **how: Any,
+) -> None:
+    """One student, distilled by every method at its rate."""
+    grid = grid_of(place, made, prompts, seed, methods, how["say"])
+    folder = place.out / "grids" / f"{prompts}-s{seed}"
+    for other in (place.out / "grids").glob(f"*/cells/{TEACHER_CELL}"):
+        if (other / "cell.json").exists() and not (folder / "cells" / TEACHER_CELL).exists():
+            shutil.copytree(other, folder / "cells" / TEACHER_CELL)  # the same in every grid
+    run_grid(replace(grid, chosen=chosen), folder, **how)
 
 
 def gather(place: Place) -> list[dict[str, Any]]:
@@ -113,7 +136,7 @@ def about(place: Place) -> dict[str, Any]:
         "teacher": {**_shape(TEACHER), **read_json(place.out / "teacher_choice.json")},
         "student": _shape(STUDENT),
         "runs": {run.name.removesuffix("-run"): _spent(run) for run in runs},
-        "distillation": DISTIL,
+        "distillation": {**DISTIL, "learning_rates": RATES},
         "machine": describe_machine(),
     }
 
@@ -145,6 +168,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--prompts", type=int, nargs="*", default=sorted(STUDENT_STEPS))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--methods", nargs="*", default=list(RIVALS))
+    parser.add_argument("--workers", type=int, default=1, help="runs at once")
     return parser
 
 
@@ -154,9 +178,11 @@ def main() -> None:
     torch.set_num_threads(1)
     place = Place(args.data, args.out)
     made = teacher(place)
+    how = {"workers": args.workers, "progress": False, "say": print}
+    chosen = rates(place, made, args.methods, **how) if args.seeds else {}
     for seed in args.seeds:
         for prompts in args.prompts:
-            distil(place, made, prompts, seed, args.methods, print)
+            distil(place, made, prompts, seed, args.methods, chosen, **how)
     if args.results:
         write_results(gather(place), about(place), args.results)
 
