@@ -99,7 +99,7 @@ PAPER_TIERS: Mapping[int, Sequence[Mapping[str, Sequence[Any]]]] = MappingProxyT
 sizes and divergences, other tasks and models."""
 
 
-def paper_grid(tiers: Iterable[int] = (1, 2, 3)) -> Grid:
+def paper_grid(tiers: Iterable[int] = tuple(PAPER_TIERS)) -> Grid:
     """The grid of the committed results.
 
     Raises:

@@ -109,6 +109,8 @@ def test_the_presets_are_grids_and_paper_has_what_the_paper_compares():
     }
     assert {cell.values.get("family") for cell in trained[5]} == {None, "tiny-gemma3"}
     assert paper_grid().rates == RATES
+    every = {cell.name for tier in PAPER_TIERS for cell in paper_grid([tier]).cells()}
+    assert {cell.name for cell in paper_grid().cells()} == every
     with pytest.raises(UsageError, match="there is no tier 6"):
         paper_grid([6])
 

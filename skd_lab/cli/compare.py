@@ -37,7 +37,7 @@ def add_parser(subparsers: Any) -> None:
         type=whole_number,
         action="append",
         metavar="N",
-        help="Tier of --preset paper; may be given several times (default 1 to 3).",
+        help="Tier of --preset paper; may be given several times (default all).",
     )
     parser.add_argument(
         "--axis",
@@ -160,7 +160,7 @@ def grid_from(args: argparse.Namespace) -> Any:
     if args.regime and args.preset != "regimes":
         raise UsageError("--regime belongs to --preset regimes. Give that too, or leave it out.")
     if args.preset == "paper":
-        base = paper_grid(args.tier or (1, 2, 3))
+        base = paper_grid(args.tier) if args.tier else paper_grid()
     elif args.preset == "regimes":
         base = regime_grid(args.regime)
     else:
