@@ -30,6 +30,7 @@ register_rows()
 sys.path.insert(0, str(RESULTS))
 import claims  # noqa: E402
 import collect  # noqa: E402
+import tables  # noqa: E402
 
 
 def grid_of(name):
@@ -66,6 +67,12 @@ def test_the_page_names_each_folder_with_the_command_that_made_it(name):
 
 def test_the_page_of_claims_holds_what_the_rows_say():
     assert claims.PAGE.read_text(encoding="utf-8") == claims.page()
+
+
+def test_the_tables_of_the_readme_hold_what_the_rows_say():
+    text = tables.README.read_text(encoding="utf-8")
+    assert text == tables.filled(text)
+    assert "| skd | " in tables.quick() and "summaries, 1000 prompts" in tables.paper()
 
 
 def test_rows_are_taken_in_by_the_command_on_the_page(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ def plot_grid_curves(rows: Rows) -> Figure:
         for axes, x, head, below in zip(
             row,
             ("step", "cpu_seconds"),
-            (f"validation score: {title(where)}", "the same over compute"),
+            (title(where), "the same over compute"),
             ("optimizer step", "CPU seconds"),
             strict=True,
         ):
@@ -27,6 +27,7 @@ def plot_grid_curves(rows: Rows) -> Figure:
             draw_series(axes, lines, 1)
             finish_axes(axes, head, INK, rate=True)
             axes.set_xlabel(below, fontsize=9, color=INK)
+        row[0].set_ylabel("validation score", fontsize=9, color=INK)
         legend(row[-1], lines)
     return figure
 
@@ -48,10 +49,11 @@ def plot_grid_texts(rows: Rows) -> Figure:
             _curve(members, rows, "step", "nll_samples"),
         ]
         heads = (
-            f"tokens replaced: {title(where)}",
+            title(where),
             "teacher's NLL of the text trained on (nats)",
             "teacher's NLL of the student's samples (nats)",
         )
+        row[0].set_ylabel("tokens replaced", fontsize=9, color=INK)
         for axes, lines, head in zip(row, drawn, heads, strict=True):
             draw_series(axes, lines, 1)
             finish_axes(axes, head, INK, rate=lines is drawn[0])

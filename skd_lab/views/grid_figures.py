@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from skd_lab.views.curves import COLOURS
 from skd_lab.views.grid_marks import (
@@ -62,7 +63,7 @@ def plot_grid_scores(rows: Rows) -> Figure:
         metric = table[0]["metric"].replace("_", "-")
         finish(axes, title(where), f"{metric}, with 95% interval; ticks: runs{teacher}")
         axes.set_xlim(left=0)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     return figure
 
 
@@ -127,7 +128,7 @@ def plot_grid_drafts(rows: Rows) -> Figure | None:
             )
         list_names(axes, [row["name"] for row in table])
         finish(axes, f"as draft: {title(where)}", "proposals accepted; tick: 1 - total variation")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.1%}")
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     return figure
 
 
@@ -169,7 +170,7 @@ def plot_grid_sweep(rows: Rows, axis: str = "accept_top_k") -> Figure | None:
         head = title({key: value for key, value in where.items() if key != axis})
         finish(axes, head, SETTINGS.get(axis, axis.replace("_", " ")))
         axes.set_ylabel(swept[0]["metric"].replace("_", "-"), fontsize=9, color=INK)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
