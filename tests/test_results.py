@@ -30,7 +30,7 @@ register_rows()
 sys.path.insert(0, str(RESULTS))
 import claims  # noqa: E402
 import collect  # noqa: E402
-import tables  # noqa: E402
+import readme_tables  # noqa: E402
 
 
 def grid_of(name):
@@ -70,9 +70,11 @@ def test_the_page_of_claims_holds_what_the_rows_say():
 
 
 def test_the_tables_of_the_readme_hold_what_the_rows_say():
-    text = tables.README.read_text(encoding="utf-8")
-    assert text == tables.filled(text)
-    assert "| skd | " in tables.quick() and "summaries, 1000 prompts" in tables.paper()
+    text = readme_tables.README.read_text(encoding="utf-8")
+    assert text == readme_tables.filled(text)
+    assert (
+        "| skd | " in readme_tables.quick() and "summaries, 1000 prompts" in readme_tables.paper()
+    )
 
 
 def test_rows_are_taken_in_by_the_command_on_the_page(tmp_path, monkeypatch):

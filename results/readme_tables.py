@@ -1,4 +1,4 @@
-"""The tables of README.md, from the rows in results/: `python results/tables.py` puts them there.
+"""The tables of README.md from the rows in results/: `python results/readme_tables.py` makes them.
 
 No number in them is typed by hand; tests/test_results.py makes them again.
 """
