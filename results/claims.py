@@ -4,9 +4,14 @@ No number in that page is typed by hand; tests/test_results.py makes it again.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from skd_lab.claims import AGAINST, FOR, Finding, Group, grouped, of_scores, verdict
+from skd_lab.cli.compare import grid_from
+from skd_lab.cli.frame import build_parser
+from skd_lab.cli.rows import register_rows
+from skd_lab.grids import Grid
 from skd_lab.results import read_results
 from skd_lab.statements import STATEMENTS
 
@@ -64,7 +69,8 @@ def page() -> str:
     lines += ["", "## Where skd is ahead, and where it is not", _REGIMES, ""]
     lines += _table(list(_against_rivals(every)))
     lines += ["", "## Commands", "The runs of each folder are made again by:", "```sh"]
-    lines += [command_of(path.parent.name) for path in sorted(HERE.glob("*/results.jsonl"))]
+    for path in sorted(HERE.glob("*/results.jsonl")):
+        lines += commands_of(path.parent.name)
     return "\n".join([*lines, "```"]) + "\n"
 
 
@@ -101,11 +107,19 @@ def _table(findings: Sequence[Finding]) -> list[str]:
     return lines
 
 
-def command_of(folder: str) -> str:
-    """The command beside a folder in results/README.md."""
+def commands_of(folder: str) -> list[str]:
+    """The commands beside a folder in results/README.md; later ones go on in its run folder."""
     text = (HERE / "README.md").read_text(encoding="utf-8")
     section = text.split(f"## {folder}\n")[1].split("\n## ")[0]
-    return next(line for line in section.splitlines() if line.startswith("skd-lab compare "))
+    return [line for line in section.splitlines() if line.startswith("skd-lab compare ")]
+
+
+def grid_of(folder: str) -> Grid:
+    """What those commands run, all together."""
+    register_rows()
+    parser = build_parser()
+    grids = [grid_from(parser.parse_args(command.split()[1:])) for command in commands_of(folder)]
+    return replace(grids[0], blocks=[block for grid in grids for block in grid.blocks])
 
 
 if __name__ == "__main__":

@@ -1,17 +1,14 @@
 """Take the rows of a comparison into results/: `python results/collect.py NAME RUN_FOLDER`.
 
-Which rows, says the command under `## NAME` in README.md: those of its cells, no more and no less,
-so a grid that is half done can be taken in by its finished seeds.
+Which rows, say the commands under `## NAME` in README.md: those of their cells, no more and no
+less, so a grid that is half done can be taken in by its finished seeds.
 """
 
 import sys
 from pathlib import Path
 
-from claims import HERE, command_of
+from claims import HERE, grid_of
 
-from skd_lab.cli.compare import grid_from
-from skd_lab.cli.frame import build_parser
-from skd_lab.cli.rows import register_rows
 from skd_lab.errors import UsageError
 from skd_lab.files import write_json_atomic
 from skd_lab.results import read_results, write_results
@@ -22,10 +19,9 @@ def collect(name: str, runs: Path) -> list[Path]:
     """Write results/NAME: rows, grid, table and figures.
 
     Raises:
-        UsageError: a cell of the command has no finished row; names the cells.
+        UsageError: a cell of the commands has no finished row; names the cells.
     """
-    register_rows()
-    grid = grid_from(build_parser().parse_args(command_of(name).split()[1:]))
+    grid = grid_of(name)
     rows = {row["cell"]: row for row in read_results(runs)}
     wanted = [cell.name for cell in grid.cells()]
     if missing := [cell for cell in wanted if cell not in rows]:

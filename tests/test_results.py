@@ -10,8 +10,6 @@ import pytest
 import torch
 
 from skd_lab.cells import run_cell
-from skd_lab.cli.compare import grid_from
-from skd_lab.cli.frame import build_parser
 from skd_lab.cli.rows import register_rows
 from skd_lab.errors import UsageError
 from skd_lab.grids import Grid
@@ -50,11 +48,7 @@ def test_tables_are_those_of_the_rows(name):
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_the_page_names_each_folder_with_the_command_that_made_it(name):
-    page = (RESULTS / "README.md").read_text(encoding="utf-8")
-    section = page.split(f"## {name}\n")[1].split("\n## ")[0]
-    [command] = [line for line in section.splitlines() if line.startswith("skd-lab compare ")]
-    args = build_parser().parse_args(command.split()[1:])
-    made = grid_from(args)
+    made = claims.grid_of(name)
     rows = {row["cell"] for row in read_results(RESULTS / name)}
     assert rows == {cell.name for cell in made.cells()}
     saved = grid_of(name)
