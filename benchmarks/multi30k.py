@@ -136,9 +136,21 @@ def about(place: Place) -> dict[str, Any]:
         "teacher": {**_shape(TEACHER), **read_json(place.out / "teacher_choice.json")},
         "student": _shape(STUDENT),
         "runs": {run.name.removesuffix("-run"): _spent(run) for run in runs},
-        "distillation": {**DISTIL, "learning_rates": RATES},
+        "distillation": DISTIL,
+        "validation_chrf_by_rate": _by_rate(place),
         "machine": describe_machine(),
     }
+
+
+def _by_rate(place: Place) -> dict[str, dict[str, float]]:
+    """Of every method, the scores that its learning rate was chosen by."""
+    found: dict[str, dict[str, float]] = {}
+    for path in sorted((place.out / "rates" / "tuning" / "cells").glob("*/cell.json")):
+        row = read_json(path)
+        if row["status"] == "done" and "learning_rate" in row:
+            scores = found.setdefault(row["method"], {})
+            scores[f"{row['learning_rate']:g}"] = row["metrics"][row["metric"]]["value"]
+    return found
 
 
 def _shape(recipe: Recipe) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from skd_lab.claims import AGAINST, FOR, Finding, Group, grouped, of_scores, ver
 from skd_lab.cli.compare import grid_from
 from skd_lab.cli.frame import build_parser
 from skd_lab.cli.rows import register_rows
+from skd_lab.errors import UsageError
 from skd_lab.grids import Grid
 from skd_lab.results import read_results
 from skd_lab.statements import STATEMENTS
@@ -115,10 +116,18 @@ def commands_of(folder: str) -> list[str]:
 
 
 def grid_of(folder: str) -> Grid:
-    """What those commands run, all together."""
+    """What those commands run, all together.
+
+    Raises:
+        UsageError: they have not the same settings.
+    """
     register_rows()
     parser = build_parser()
     grids = [grid_from(parser.parse_args(command.split()[1:])) for command in commands_of(folder)]
+    if any(grid != replace(grids[0], blocks=grid.blocks) for grid in grids):
+        raise UsageError(
+            f"the commands of {folder} differ in more than their cells: make two folders."
+        )
     return replace(grids[0], blocks=[block for grid in grids for block in grid.blocks])
 
 

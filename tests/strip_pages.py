@@ -17,6 +17,10 @@ MARKS = [
 ]
 FLAGS = """--no-sandbox --disable-gpu --disable-background-networking --disable-component-update
 --disable-sync --no-first-run""".split()
+KEEP = "window.nodes = [...document.querySelector('div').shadowRoot.querySelectorAll('.tok')]"
+KEPT = """nodes.every((node, at) =>
+  node === document.querySelector('div').shadowRoot.querySelectorAll('.tok')[at])"""
+"""JavaScript: hold on to the tokens' nodes, and whether they are the same ones still."""
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 800}
 
 

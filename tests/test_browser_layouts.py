@@ -5,17 +5,13 @@ import re
 
 import pytest
 import strip_pages
-from strip_pages import MARKS, PHONE, focused
+from strip_pages import KEEP, KEPT, MARKS, PHONE, focused
 from synthetic import HOSTILE, make_trace
 
 from skd_lab.records import dumps_traces
 
 pytestmark = MARKS
 chromium, host, show = strip_pages.chromium, strip_pages.host, strip_pages.show
-
-KEEP = "window.nodes = [...document.querySelector('div').shadowRoot.querySelectorAll('.tok')]"
-KEPT = """nodes.every((node, at) =>
-  node === document.querySelector('div').shadowRoot.querySelectorAll('.tok')[at])"""
 
 
 def test_layouts_are_views_of_the_same_nodes(host):

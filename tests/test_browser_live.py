@@ -2,7 +2,7 @@
 
 import pytest
 import strip_pages
-from strip_pages import MARKS, focused
+from strip_pages import KEEP, KEPT, MARKS, focused
 from synthetic import hostile_trace, make_trace
 
 from skd_lab.records import dumps_traces
@@ -10,10 +10,6 @@ from skd_lab.views import render_strip
 
 pytestmark = MARKS
 chromium, host, show = strip_pages.chromium, strip_pages.host, strip_pages.show
-
-KEEP = "window.nodes = [...document.querySelector('div').shadowRoot.querySelectorAll('.tok')]"
-KEPT = """nodes.every((node, at) =>
-  node === document.querySelector('div').shadowRoot.querySelectorAll('.tok')[at])"""
 
 
 def lines_of(trace):
