@@ -48,15 +48,16 @@ def plot_grid_texts(rows: Rows) -> Figure:
             _series(members, rows, "teacher_nll", itemgetter("teacher_nll")),
             _curve(members, rows, "step", "nll_samples"),
         ]
-        heads = (
-            title(where),
-            "teacher's NLL of the text trained on (nats)",
-            "teacher's NLL of the student's samples (nats)",
+        measured = (
+            "tokens replaced",
+            "teacher's NLL of text trained on, nats",
+            "teacher's NLL of own samples, nats",
         )
-        row[0].set_ylabel("tokens replaced", fontsize=9, color=INK)
-        for axes, lines, head in zip(row, drawn, heads, strict=True):
+        for axes, lines, beside in zip(row, drawn, measured, strict=True):
             draw_series(axes, lines, 1)
-            finish_axes(axes, head, INK, rate=lines is drawn[0])
+            # the title runs over all three: a panel is too narrow for it
+            finish_axes(axes, title(where) if axes is row[0] else "", INK, rate=lines is drawn[0])
+            axes.set_ylabel(beside, fontsize=9, color=INK)
         legend(row[-1], drawn[2] or drawn[1])
     return figure
 
